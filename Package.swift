@@ -1,0 +1,63 @@
+// swift-tools-version: 6.1
+// Rooms and their one-way imports: docs/architecture.md. TidyTests holds the code to them.
+import PackageDescription
+
+// Faults that the simulator must find (docs/durability.md) exist only in builds made for the tests.
+let isTestBuild = Context.environment["LOGDISK_TEST_BUILD"] == "1"
+let swiftSettings: [SwiftSetting] = isTestBuild ? [.define("DELIBERATE_FAULTS")] : []
+
+let package = Package(
+    name: "logdisk",
+    products: [.executable(name: "logdisk", targets: ["logdisk"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev", "fuse3"])]),
+        .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .target(name: "CLinux", cSettings: [.unsafeFlags(["-O2"])]),
+        .target(name: "BlockModel", swiftSettings: swiftSettings),
+        .target(
+            name: "DiskIO", dependencies: ["CLinux"], swiftSettings: swiftSettings),
+        .target(
+            name: "LogFormat",
+            dependencies: [
+                "BlockModel", "CLinux", "CLZ4", .product(name: "Crypto", package: "swift-crypto"),
+            ], swiftSettings: swiftSettings),
+        .target(
+            name: "WriteLog", dependencies: ["BlockModel", "DiskIO", "LogFormat", "CLinux"],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "History",
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat",
+                .product(name: "Crypto", package: "swift-crypto"),
+            ],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "ProtectedVolume",
+            dependencies: ["BlockModel", "DiskIO", "LogFormat", "WriteLog", "CLinux"],
+            swiftSettings: swiftSettings),
+        .target(
+            name: "FuseMount", dependencies: ["BlockModel", "CFuse", "CLinux"],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "logdisk",
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History", "ProtectedVolume",
+                "FuseMount",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ], swiftSettings: swiftSettings),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,46 @@
+// What Linux offers and Swift cannot see: CRC32C, hidden constants, ioctls, futex.
+// No policy here. Nothing allocates; nothing keeps a pointer past its return.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+// CRC32C (Castagnoli, reflected 0x82F63B78) of `count` bytes continued from `crc` (0 to start).
+// Uses the processor's instruction where there is one.
+uint32_t clinux_crc32c(uint32_t crc, const void *bytes, size_t count);
+// The same by table only; for tests of the above.
+uint32_t clinux_crc32c_portable(uint32_t crc, const void *bytes, size_t count);
+// Copies `count` bytes and returns the CRC32C of them, continued from `crc`. No overlap allowed.
+uint32_t clinux_crc32c_copy(uint32_t crc, void *target, const void *source, size_t count);
+
+// Sleeps while *word == expected; returns 0 when woken, else a positive errno (EAGAIN, EINTR,
+// ETIMEDOUT). timeout_ns < 0 waits without end.
+int clinux_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns);
+// Wakes up to `count` sleepers; returns how many woke.
+int clinux_futex_wake(const uint32_t *word, int count);
+
+extern const int clinux_o_direct;
+extern const int clinux_o_tmpfile;
+extern const int clinux_falloc_keep_size, clinux_falloc_punch_hole, clinux_falloc_zero_range;
+extern const int clinux_seek_data, clinux_seek_hole;
+
+// pwritev2; dsync != 0 adds RWF_DSYNC. Returns bytes, or -errno.
+int64_t clinux_pwritev(int fd, const struct iovec *vectors, int count, uint64_t offset, int dsync);
+// Size in bytes of the block device behind fd, or -errno.
+int64_t clinux_block_device_size(int fd);
+// Discards [offset, offset+length) of a block device. 0 or -errno.
+int clinux_block_discard(int fd, uint64_t offset, uint64_t length);
+// Makes target share all blocks of source (reflink). 0 or -errno (EOPNOTSUPP, EXDEV, EINVAL).
+int clinux_clone_file(int target_fd, int source_fd);
+// Starts write-back of dirty pages in the range without waiting. 0 or -errno.
+int clinux_start_writeback(int fd, uint64_t offset, uint64_t length);
+// Renames without replacing; 0 or -errno (EEXIST when target exists).
+int clinux_rename_noreplace(const char *source, const char *target);
+// Lowers the calling thread to the batch class with the given nice value. 0 or -errno.
+int clinux_thread_background(int nice_value);
+// Names the calling thread (15 bytes at most).
+void clinux_thread_name(const char *name);
+// Advisory exclusive lock on an open file (flock, tied to the description). 0 or -errno.
+int clinux_lock_exclusive(int fd);
+// fallocate with any mode. 0 or -errno.
+int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length);

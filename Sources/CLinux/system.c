@@ -1,0 +1,79 @@
+#define _GNU_SOURCE
+#include "clinux.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+const int clinux_o_direct = O_DIRECT;
+const int clinux_o_tmpfile = O_TMPFILE;
+const int clinux_falloc_keep_size = FALLOC_FL_KEEP_SIZE;
+const int clinux_falloc_punch_hole = FALLOC_FL_PUNCH_HOLE;
+const int clinux_falloc_zero_range = FALLOC_FL_ZERO_RANGE;
+const int clinux_seek_data = SEEK_DATA;
+const int clinux_seek_hole = SEEK_HOLE;
+
+int clinux_futex_wait(const uint32_t *word, uint32_t expected, int64_t timeout_ns) {
+    struct timespec limit = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, timeout_ns < 0 ? NULL : &limit,
+                     NULL, 0);
+    return r == 0 ? 0 : errno;
+}
+
+int clinux_futex_wake(const uint32_t *word, int count) {
+    return (int)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+int64_t clinux_pwritev(int fd, const struct iovec *vectors, int count, uint64_t offset, int dsync) {
+    ssize_t n = pwritev2(fd, vectors, count, (off_t)offset, dsync ? RWF_DSYNC : 0);
+    return n >= 0 ? n : -errno;
+}
+
+int64_t clinux_block_device_size(int fd) {
+    uint64_t bytes = 0;
+    return ioctl(fd, BLKGETSIZE64, &bytes) == 0 ? (int64_t)bytes : -errno;
+}
+
+int clinux_block_discard(int fd, uint64_t offset, uint64_t length) {
+    uint64_t range[2] = {offset, length};
+    return ioctl(fd, BLKDISCARD, range) == 0 ? 0 : -errno;
+}
+
+int clinux_clone_file(int target_fd, int source_fd) {
+    return ioctl(target_fd, FICLONE, source_fd) == 0 ? 0 : -errno;
+}
+
+int clinux_start_writeback(int fd, uint64_t offset, uint64_t length) {
+    return sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : -errno;
+}
+
+int clinux_rename_noreplace(const char *source, const char *target) {
+    return renameat2(AT_FDCWD, source, AT_FDCWD, target, RENAME_NOREPLACE) == 0 ? 0 : -errno;
+}
+
+int clinux_thread_background(int nice_value) {
+    struct sched_param none = {.sched_priority = 0};
+    if (sched_setscheduler(0, SCHED_BATCH, &none) != 0) return -errno;
+    return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice_value) == 0 ? 0 : -errno;
+}
+
+void clinux_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+int clinux_lock_exclusive(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno; }
+
+int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
+    int r;
+    do r = fallocate(fd, mode, (off_t)offset, (off_t)length);
+    while (r != 0 && errno == EINTR);
+    return r == 0 ? 0 : -errno;
+}
