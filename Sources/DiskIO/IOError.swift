@@ -1,4 +1,5 @@
-// The one error of the disk: which operation on which path failed, and why. Text is made at the rim.
+// The one error of the disk: which operation on which path failed, and why. Text is made at the
+// rim.
 
 #if canImport(Glibc)
     import Glibc
