@@ -1,0 +1,28 @@
+// How a device is shown.
+
+/// Options of a mount.
+public struct MountOptions: Sendable {
+    /// Other users may open the file too; else only the user who mounts (not even root). Users
+    /// without privilege need `user_allow_other` in /etc/fuse.conf.
+    public var allowOther: Bool
+    /// Name of the one file in the mount.
+    public var fileName: String
+    /// What `mount` and `df` show as the source.
+    public var fileSystemName: String
+    /// Threads that take requests. Each may block in the device (a flush, a read from a disk)
+    /// while the others go on.
+    public var threads: Int
+
+    public static let defaultThreads = 16
+
+    public init(
+        allowOther: Bool = false, fileName: String = "disk.img",
+        fileSystemName: String = "logdisk", threads: Int = MountOptions.defaultThreads
+    ) {
+        precondition(threads > 0 && !fileName.isEmpty && !fileName.contains("/"))
+        self.allowOther = allowOther
+        self.fileName = fileName
+        self.fileSystemName = fileSystemName
+        self.threads = threads
+    }
+}

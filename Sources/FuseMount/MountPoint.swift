@@ -1,0 +1,170 @@
+// What lies at a mount point, and how to take it away again. A mount whose process died answers
+// every look at it with ENOTCONN, so nothing here needs to look inside one: the kernel's table of
+// mounts is the source.
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// How hard to try.
+public enum UnmountMode: Sendable {
+    /// Only when nobody uses the mount.
+    case whenFree
+    /// It vanishes from the tree of files at once, and ends when its last user closes.
+    case lazy
+    /// Like `lazy`, and its users get errors from now on. Needs root.
+    case abort
+}
+
+extension FuseMount {
+    /// Whether something is mounted on exactly this path, be it alive or stale.
+    public static func isMountPoint(_ path: String) -> Bool {
+        MountPoint.mount(at: MountPoint.canonical(path)) != nil
+    }
+
+    /// Whether the mount there has lost its process.
+    public static func isStale(_ path: String) -> Bool {
+        var status = stat()
+        return isMountPoint(path) && stat(path, &status) != 0 && errno == ENOTCONN
+    }
+
+    /// Unmounts, as root directly, else by fusermount3. Stale mounts too. `busy` names who still
+    /// uses the mount.
+    public static func unmount(
+        _ path: String, _ mode: UnmountMode = .whenFree
+    ) throws(MountError) {
+        let path = MountPoint.canonical(path)
+        guard MountPoint.mount(at: path) != nil else { throw .notMounted }
+        var flags = Int32(MountPoint.noFollow)
+        if mode != .whenFree { flags |= Int32(MountPoint.detach) }
+        if mode == .abort { flags |= Int32(MountPoint.force) }
+        if umount2(path, flags) == 0 { return }
+        switch errno {
+        case EBUSY: throw .busy(holders(of: path))
+        case EINVAL: throw .notMounted
+        case EPERM: break
+        default: throw .failed(text(of: errno))
+        }
+        guard mode != .abort else { throw .notPermitted("aborting a mount needs root") }
+        let (status, words) = try MountPoint.fusermount(
+            mode == .lazy ? ["-u", "-z", "--", path] : ["-u", "--", path])
+        if status == 0 { return }
+        if words.contains("busy") { throw .busy(holders(of: path)) }
+        throw words.contains("not permitted") ? .notPermitted(words) : .failed(words)
+    }
+}
+
+enum MountPoint {
+    // <sys/mount.h>, umount2.
+    static let force = 1
+    static let detach = 2
+    static let noFollow = 8
+
+    /// A line of the table of mounts.
+    struct Mount: Equatable {
+        var path: String
+        var type: String
+        var source: String
+    }
+
+    /// Throws unless a FUSE mount can be made at `path`; returns it absolute.
+    static func check(_ path: String) throws(MountError) -> String {
+        let canonical = canonical(path)
+        var status = stat()
+        if stat(canonical, &status) != 0 {
+            switch errno {
+            case ENOTCONN: throw .staleMount
+            case ENOENT: throw .mountPointMissing
+            case ENOTDIR: throw .mountPointNotDirectory
+            default: throw .mountPointUnusable(errno: errno)
+            }
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else { throw .mountPointNotDirectory }
+        if let mount = mount(at: canonical) {
+            throw .alreadyMounted(source: mount.source, type: mount.type)
+        }
+        guard let names = SystemText.names(in: canonical) else {
+            throw .mountPointUnusable(errno: errno)
+        }
+        guard names.isEmpty else { throw .mountPointNotEmpty }
+        let device = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+        guard device >= 0 else {
+            let code = errno
+            if code == ENOENT || code == ENODEV || code == ENXIO { throw .noDevice }
+            throw .notPermitted("/dev/fuse: \(text(of: code))")
+        }
+        close(device)
+        return canonical
+    }
+
+    /// Absolute, without symbolic links, also when the path itself is a stale mount.
+    static func canonical(_ path: String) -> String {
+        func resolved(_ path: String) -> String? {
+            guard let pointer = realpath(path, nil) else { return nil }
+            defer { free(pointer) }
+            return String(cString: pointer)
+        }
+        if let whole = resolved(path) { return whole }
+        var trimmed = path[...]
+        while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
+        let slash = trimmed.lastIndex(of: "/")
+        let parent = slash.map { $0 == trimmed.startIndex ? "/" : String(trimmed[..<$0]) } ?? "."
+        let name = slash.map { trimmed[trimmed.index(after: $0)...] } ?? trimmed
+        guard let folder = resolved(parent) else { return path }
+        return folder == "/" ? "/\(name)" : "\(folder)/\(name)"
+    }
+
+    /// The topmost mount on exactly `path` (canonical).
+    static func mount(at path: String) -> Mount? {
+        parse(SystemText.contents(of: "/proc/self/mountinfo") ?? "").last { $0.path == path }
+    }
+
+    /// Lines as proc(5) describes them: `id parent major:minor root PATH options [tags] - TYPE
+    /// SOURCE options`, with blanks and the like as octal escapes.
+    static func parse(_ table: String) -> [Mount] {
+        table.split(separator: "\n").compactMap { line in
+            let fields = line.split(separator: " ", omittingEmptySubsequences: false)
+            guard fields.count > 6, let dash = fields[6...].firstIndex(of: "-"),
+                fields.count > dash + 2
+            else { return nil }
+            return Mount(
+                path: unescaped(fields[4]), type: String(fields[dash + 1]),
+                source: unescaped(fields[dash + 2]))
+        }
+    }
+
+    /// `\040` is a blank.
+    private static func unescaped(_ field: Substring) -> String {
+        var bytes: [UInt8] = []
+        var rest = field.utf8
+        while let byte = rest.popFirst() {
+            let digits = rest.prefix(3)
+            if byte == UInt8(ascii: "\\"), digits.count == 3,
+                let code = UInt8(String(Substring(digits)), radix: 8)
+            {
+                bytes.append(code)
+                rest = rest.dropFirst(3)
+            } else {
+                bytes.append(byte)
+            }
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Runs fusermount3 and waits; its exit status and what it said.
+    static func fusermount(_ arguments: [String]) throws(MountError) -> (Int32, String) {
+        var process = pid_t()
+        var code: Int32 = 0
+        var status: Int32 = 0
+        let words = StandardError.captured {
+            var list = (["fusermount3"] + arguments).map { strdup($0) } + [nil]
+            defer { for argument in list { free(argument) } }
+            code = posix_spawnp(&process, "fusermount3", nil, nil, &list, environ)
+            guard code == 0 else { return }
+            while waitpid(process, &status, 0) < 0, errno == EINTR {}
+        }
+        guard code != ENOENT else { throw .helperMissing }
+        guard code == 0 else { throw .failed("fusermount3: \(text(of: code))") }
+        return (status, words)
+    }
+}
