@@ -47,17 +47,23 @@ let package = Package(
         .target(
             name: "FuseMount", dependencies: ["BlockModel", "CFuse", "CLinux"],
             swiftSettings: swiftSettings),
+        // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
+        // errors, the status in its three forms. No input or output.
+        .target(name: "CommandText", swiftSettings: swiftSettings),
         .executableTarget(
             name: "logdisk",
             dependencies: [
-                "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History", "ProtectedVolume",
+                "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History", "ProtectedVolume",
                 "FuseMount",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "CommandTests", dependencies: ["CommandText"], swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,4 +1,94 @@
+// Entry of the program: parses the command line, runs one command, turns every failure into a
+// message on standard error and an exit code (CommandText/ExitStatus.swift).
+//
+// Commands are synchronous and run on the main thread, which may block. What is asynchronous (the
+// control socket) runs on its own threads and is waited for (Support/Waiting.swift).
+
 import ArgumentParser
-import Hummingbird
-import AsyncHTTPClient
-@main struct L: ParsableCommand { func run() throws { print("hi") } }
+import CommandText
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+@main
+enum Entry {
+    static func main() {
+        do {
+            var command = try LogDisk.parseAsRoot()
+            try command.run()
+        } catch let failure as CommandFailure {
+            end(with: failure)
+        } catch {
+            end(withParserError: error)
+        }
+        exit(ExitStatus.done.rawValue)
+    }
+
+    private static func end(with failure: CommandFailure) -> Never {
+        Terminal.error(failure.text(verb: isKnown(Terminal.verb) ? Terminal.verb : ""))
+        exit(failure.status.rawValue)
+    }
+
+    /// Help, version and completion requests are "errors" of the parser that end with 0.
+    private static func end(withParserError error: any Error) -> Never {
+        guard LogDisk.exitCode(for: error) == .validationFailure else {
+            LogDisk.exit(withError: error)
+        }
+        let verb = Terminal.verb
+        if !verb.isEmpty, !isKnown(verb) {
+            end(
+                with: CommandFailure(
+                    .usage, "", "there is no command '\(verb)'", hint: "logdisk help"))
+        }
+        let message = LogDisk.message(for: error)
+        end(
+            with: CommandFailure(
+                .usage, "", message.prefix(1).lowercased() + message.dropFirst(),
+                hint: verb.isEmpty ? "logdisk help" : "logdisk help \(verb)"))
+    }
+
+    private static func isKnown(_ verb: String) -> Bool {
+        LogDisk.configuration.subcommands.contains { $0.configuration.commandName == verb }
+            || verb == "help"
+    }
+}
+
+/// The command `logdisk`; its verbs are the subcommands.
+struct LogDisk: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "logdisk",
+        abstract: "Protects a disk so that it can be had back as it was at any moment.",
+        discussion: """
+            A volume is a folder with an image, a log and snapshots. Mounted, it shows one file,
+            disk.img, to use as a disk: for a loop device, a virtual machine or any program.
+            """,
+        version: Version.text,
+        subcommands: [])
+
+    func run() throws {
+        Terminal.out(Self.overview)
+    }
+
+    static let overview = """
+        logdisk \(Version.text): protects a disk; every write stays restorable.
+
+        Start:      logdisk create VOL --size 10G       a new volume in folder VOL
+                    logdisk mount VOL MNT               shows it as MNT/disk.img
+                    logdisk unmount MNT
+        Look:       logdisk status VOL                  state, rates, health
+                    logdisk points VOL                  what can be restored
+        Keep:       logdisk mark VOL NAME               names this moment
+                    logdisk snapshot VOL                a full snapshot, while in use
+        Go back:    logdisk replay VOL --at -15m --output old.img
+                    TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
+        Check:      logdisk verify VOL, logdisk inspect FILE
+
+        Every command: --help, and --json for programs. Exit codes: logdisk help.
+        """
+}
+
+/// The program's version.
+enum Version {
+    static let text = "0.1.0"
+}

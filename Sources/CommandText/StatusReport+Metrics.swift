@@ -1,0 +1,70 @@
+// The status as Prometheus text (exposition format 0.0.4). Names and meanings: docs/operations.md.
+
+extension StatusReport {
+    /// The body of `GET /metrics`.
+    public var metrics: String {
+        var page = MetricsPage(labels: "volume=\"\(MetricsPage.escape(volume))\"")
+        page.gauge("logdisk_up", "1 while the volume accepts writes", health == .failed ? 0 : 1)
+        page.gauge("logdisk_problems", "Number of problems that status lists", problems.count)
+        page.gauge("logdisk_size_bytes", "Size of the volume", sizeBytes)
+        page.gauge("logdisk_uptime_seconds", "Seconds since the mount", uptimeSeconds)
+        page.gauge("logdisk_epoch", "Epoch of the log", epoch)
+        page.gauge("logdisk_published_lsn", "Newest ordered record", publishedLSN)
+        page.gauge("logdisk_durable_lsn", "Newest record that survives a crash", durableLSN)
+        page.gauge("logdisk_applied_lsn", "Newest record written to the image", appliedLSN)
+        page.gauge("logdisk_checkpoint_lsn", "Record up to which the image is synced", checkpointLSN)
+        page.gauge("logdisk_archived_lsn", "Newest record held in a segment", archivedLSN)
+        page.gauge("logdisk_ring_bytes", "Size of the ring", ringBytes)
+        page.gauge("logdisk_ring_used_bytes", "Bytes of the ring in use", ringUsedBytes)
+        page.gauge("logdisk_wal_bytes", "Bytes of WAL files", walBytes)
+        page.gauge("logdisk_wal_max_bytes", "Bound of the WAL files", walBytesMax)
+        page.gauge("logdisk_segments", "Number of segments", segmentCount)
+        page.gauge("logdisk_segment_bytes", "Bytes of all segments", segmentBytes)
+        page.gauge("logdisk_image_allocated_bytes", "Bytes on disk of the image", imageAllocatedBytes)
+        page.gauge("logdisk_log_free_bytes", "Free bytes where the log lies", logFreeBytes)
+        page.gauge("logdisk_writers_held", "Writers held by back-pressure now", writersHeldNow)
+        page.counter("logdisk_writes_total", "Completed writes", writes)
+        page.counter("logdisk_written_bytes_total", "Bytes of completed writes", writtenBytes)
+        page.counter("logdisk_reads_total", "Completed reads", reads)
+        page.counter("logdisk_read_bytes_total", "Bytes of completed reads", readBytes)
+        page.counter("logdisk_flushes_total", "Completed flushes", flushes)
+        page.counter("logdisk_write_holds_total", "Writes held by back-pressure", writersHeld)
+        page.counter(
+            "logdisk_write_hold_seconds_total", "Seconds that writers were held", writersHeldSeconds)
+        return page.text
+    }
+}
+
+/// Builds one page of metrics; each has HELP and TYPE.
+struct MetricsPage {
+    let labels: String
+    private(set) var text = ""
+
+    init(labels: String) { self.labels = labels }
+
+    mutating func gauge<N: Numeric>(_ name: String, _ help: String, _ value: N) {
+        add(name, help, "gauge", "\(value)")
+    }
+
+    mutating func counter<N: Numeric>(_ name: String, _ help: String, _ value: N) {
+        add(name, help, "counter", "\(value)")
+    }
+
+    private mutating func add(_ name: String, _ help: String, _ type: String, _ value: String) {
+        text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name){\(labels)} \(value)\n"
+    }
+
+    /// A label value: backslash, quote and newline escaped.
+    static func escape(_ value: String) -> String {
+        var result = ""
+        for character in value {
+            switch character {
+            case "\\": result += "\\\\"
+            case "\"": result += "\\\""
+            case "\n": result += "\\n"
+            default: result.append(character)
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,67 @@
+// The status for people.
+
+extension StatusReport {
+    /// Aligned lines. `earlier` with the seconds since gives rates of that interval (status
+    /// --watch); without it rates are averages since the mount.
+    public func text(since earlier: (report: StatusReport, seconds: Double)? = nil) -> String {
+        var table = TextTable([.left, .left])
+        table.add(["volume", "\(volume)  (\(size(sizeBytes)), \(uuid))"])
+        table.add(["health", ([health.rawValue] + problems).joined(separator: "; ")])
+        table.add(["mounted", mountedText])
+        table.add(["image", "\(imagePath)  (\(size(imageAllocatedBytes)) on disk)"])
+        table.add(["log", "\(logDirectory)  (\(size(logFreeBytes)) free)"])
+        table.add(["durable", "lsn \(durableLSN)" + (durableTime.map { " at \($0)" } ?? "")])
+        table.add(["marks of the log", marksText])
+        table.add(["last flush", lastFlushTime ?? "none yet"])
+        table.add([
+            "last snapshot", lastSnapshot.map { "lsn \($0.lsn) at \($0.time)" } ?? "none",
+        ])
+        table.add(["WAL", "\(size(walBytes)) of at most \(size(walBytesMax))"])
+        table.add(["segments", "\(segmentCount), \(size(segmentBytes))"])
+        if isMounted { addLoad(to: &table, since: earlier) }
+        return table.text
+    }
+
+    private var mountedText: String {
+        guard isMounted else { return "no" }
+        let process = pid.map { ", process \($0)" } ?? ""
+        let time = DurationText(seconds: Int64(uptimeSeconds))
+        return "\(mountPoint ?? "yes")  (for \(time)\(process))"
+    }
+
+    private var marksText: String {
+        "published \(publishedLSN), applied \(appliedLSN), checkpoint \(checkpointLSN), "
+            + "archived \(archivedLSN)"
+    }
+
+    private func addLoad(
+        to table: inout TextTable, since earlier: (report: StatusReport, seconds: Double)?
+    ) {
+        let fill = ringBytes == 0 ? 0 : ringUsedBytes * 100 / ringBytes
+        table.add(["ring", "\(size(ringUsedBytes)) of \(size(ringBytes)) used (\(fill)%)"])
+        let base = earlier?.report ?? StatusReport()
+        let seconds = max(earlier?.seconds ?? uptimeSeconds, 0.001)
+        func rate(_ now: UInt64, _ then: UInt64) -> UInt64 {
+            now > then ? UInt64(Double(now - then) / seconds) : 0
+        }
+        table.add([
+            "writes",
+            "\(rate(writes, base.writes))/s, \(size(rate(writtenBytes, base.writtenBytes)))/s"
+                + "  (\(writes), \(size(writtenBytes)) since the mount)",
+        ])
+        table.add([
+            "reads",
+            "\(rate(reads, base.reads))/s, \(size(rate(readBytes, base.readBytes)))/s"
+                + "  (\(reads), \(size(readBytes)))",
+        ])
+        table.add(["flushes", "\(rate(flushes, base.flushes))/s  (\(flushes))"])
+        let hundredths = Int(writersHeldSeconds * 100 + 0.5)
+        let held = "\(hundredths / 100).\(hundredths % 100 / 10)\(hundredths % 10)"
+        table.add([
+            "back-pressure",
+            "\(writersHeldNow) writers held now; \(writersHeld) holds, \(held) s in all",
+        ])
+    }
+
+    private func size(_ bytes: UInt64) -> String { ByteSize(bytes: bytes).description }
+}

@@ -1,0 +1,98 @@
+// The state of a volume as `logdisk status`, the control socket and the metrics tell it. One value,
+// three renderings: JSON (these keys, stable), aligned text (StatusReport+Text.swift), Prometheus
+// (StatusReport+Metrics.swift).
+
+/// State of one volume, mounted or not. Counters count from the mount on and are zero without one.
+public struct StatusReport: Codable, Hashable, Sendable {
+    /// `ok`, `degraded` (works, but look at `problems`), `failed` (writes are refused).
+    public enum Health: String, Codable, Sendable { case ok, degraded, failed }
+
+    /// A full snapshot.
+    public struct Snapshot: Codable, Hashable, Sendable {
+        public var lsn: UInt64
+        public var time: String
+
+        public init(lsn: UInt64, time: String) {
+            self.lsn = lsn
+            self.time = time
+        }
+    }
+
+    public var volume = ""
+    public var uuid = ""
+    public var health = Health.ok
+    public var problems: [String] = []
+    public var isMounted = false
+    public var mountPoint: String?
+    public var pid: Int32?
+    public var uptimeSeconds: Double = 0
+    public var sizeBytes: UInt64 = 0
+    public var imagePath = ""
+    public var imageAllocatedBytes: UInt64 = 0
+    public var logDirectory = ""
+    public var logFreeBytes: UInt64 = 0
+    public var epoch: UInt64 = 0
+
+    public var publishedLSN: UInt64 = 0
+    public var durableLSN: UInt64 = 0
+    public var appliedLSN: UInt64 = 0
+    public var checkpointLSN: UInt64 = 0
+    public var archivedLSN: UInt64 = 0
+    public var durableTime: String?
+    public var lastFlushTime: String?
+    public var lastSnapshot: Snapshot?
+
+    public var ringBytes: UInt64 = 0
+    public var ringUsedBytes: UInt64 = 0
+    public var walBytes: UInt64 = 0
+    public var walBytesMax: UInt64 = 0
+    public var segmentCount: Int = 0
+    public var segmentBytes: UInt64 = 0
+
+    public var writes: UInt64 = 0
+    public var writtenBytes: UInt64 = 0
+    public var reads: UInt64 = 0
+    public var readBytes: UInt64 = 0
+    public var flushes: UInt64 = 0
+    public var writersHeldNow: UInt64 = 0
+    public var writersHeld: UInt64 = 0
+    public var writersHeldSeconds: Double = 0
+
+    public init() {}
+
+    enum CodingKeys: String, CodingKey {
+        case volume, uuid, health, problems
+        case isMounted = "mounted"
+        case mountPoint = "mount_point"
+        case pid
+        case uptimeSeconds = "uptime_seconds"
+        case sizeBytes = "size_bytes"
+        case imagePath = "image_path"
+        case imageAllocatedBytes = "image_allocated_bytes"
+        case logDirectory = "log_directory"
+        case logFreeBytes = "log_free_bytes"
+        case epoch
+        case publishedLSN = "published_lsn"
+        case durableLSN = "durable_lsn"
+        case appliedLSN = "applied_lsn"
+        case checkpointLSN = "checkpoint_lsn"
+        case archivedLSN = "archived_lsn"
+        case durableTime = "durable_time"
+        case lastFlushTime = "last_flush_time"
+        case lastSnapshot = "last_snapshot"
+        case ringBytes = "ring_bytes"
+        case ringUsedBytes = "ring_used_bytes"
+        case walBytes = "wal_bytes"
+        case walBytesMax = "wal_bytes_max"
+        case segmentCount = "segment_count"
+        case segmentBytes = "segment_bytes"
+        case writes
+        case writtenBytes = "written_bytes"
+        case reads
+        case readBytes = "read_bytes"
+        case flushes
+        case writersHeldNow = "writers_held_now"
+        case writersHeld = "writers_held"
+        case writersHeldSeconds = "writers_held_seconds"
+    }
+}

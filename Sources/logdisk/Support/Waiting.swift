@@ -1,0 +1,33 @@
+// The one bridge from the synchronous commands to asynchronous libraries.
+
+import Dispatch
+import Synchronization
+
+/// Runs `body` on the cooperative threads and blocks this one until it ends. Only for threads of
+/// our own (the main thread of a command), never from asynchronous code.
+func waiting<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) throws -> T {
+    let outcome = Outcome<T>()
+    Task.detached {
+        do {
+            outcome.set(.success(try await body()))
+        } catch {
+            outcome.set(.failure(error))
+        }
+    }
+    return try outcome.wait()
+}
+
+private final class Outcome<T: Sendable>: Sendable {
+    private let value = Mutex<Result<T, any Error>?>(nil)
+    private let isSet = DispatchSemaphore(value: 0)
+
+    func set(_ result: Result<T, any Error>) {
+        value.withLock { $0 = result }
+        isSet.signal()
+    }
+
+    func wait() throws -> T {
+        isSet.wait()
+        return try value.withLock { try $0!.get() }  // set before the signal
+    }
+}
