@@ -1,0 +1,101 @@
+// The joint between history and where it lies: a folder today; a log server and object storage
+// later. Nothing here speaks of paths, descriptors or one machine. Every implementation passes the
+// shared suite in Tests/HistoryTests/SegmentStoreSuite.swift.
+
+import DiskIO
+import LogFormat
+
+/// Why a store could not do something.
+public struct StoreError: Error, Hashable, Sendable {
+    public enum Operation: String, Sendable {
+        case list, read, put, delete, setAside = "set aside"
+    }
+    public enum Cause: Hashable, Sendable {
+        /// There is no segment of that name.
+        case missing
+        /// There is a segment of that name already; it was left as it is.
+        case exists
+        /// The segment ends before the range that was asked for.
+        case short
+        case io(IOError)
+        /// A remote store did not answer, or not in time.
+        case unreachable(String)
+        /// A remote store refused who asked.
+        case refused(String)
+    }
+    public var operation: Operation
+    /// The segment's name, or the store where the operation concerns all of it.
+    public var object: String
+    public var cause: Cause
+
+    public init(_ operation: Operation, _ object: String, _ cause: Cause) {
+        self.operation = operation
+        self.object = object
+        self.cause = cause
+    }
+
+    /// Whether the store has no room.
+    public var isNoSpace: Bool {
+        if case .io(let error) = cause { error.isNoSpace } else { false }
+    }
+}
+
+extension StoreError: CustomStringConvertible {
+    public var description: String {
+        let why =
+            switch cause {
+            case .missing: "there is none"
+            case .exists: "there is one already"
+            case .short: "it is shorter than it should be"
+            case .io(let error): error.description
+            case .unreachable(let text): "not reachable: \(text)"
+            case .refused(let text): "refused: \(text)"
+            }
+        return "cannot \(operation.rawValue) \(object) (\(why))"
+    }
+}
+
+/// A segment as a listing shows it.
+public struct StoredSegment: Hashable, Sendable {
+    public var name: SegmentName
+    public var byteCount: UInt64
+
+    public init(name: SegmentName, byteCount: UInt64) {
+        self.name = name
+        self.byteCount = byteCount
+    }
+}
+
+/// A place that keeps immutable segments by name. Any thread may call at any time. Calls block
+/// (on a disk or a network); never make them on a cooperative thread or on the way of a write.
+public protocol SegmentStore: AnyObject, Sendable {
+    /// What is in messages: a folder, a URL.
+    var label: String { get }
+
+    /// All complete segments, sorted by name. Unfinished uploads and foreign names never show.
+    func list() throws(StoreError) -> [StoredSegment]
+
+    /// Fills `target` with the bytes at `offset`; `.short` where the segment ends before.
+    func read(
+        _ name: SegmentName, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(StoreError)
+
+    /// Begins a segment; nothing shows until its `commit`.
+    func upload() throws(StoreError) -> any SegmentUpload
+
+    /// Removes a segment durably; `.missing` where there is none.
+    func delete(_ name: SegmentName) throws(StoreError)
+}
+
+/// One segment on its way into a store. One thread. Given up when dropped without `commit`.
+public protocol SegmentUpload: AnyObject {
+    /// Appends bytes; borrowed for the call.
+    func append(_ bytes: UnsafeRawBufferPointer) throws(StoreError)
+
+    /// Makes what was appended the segment `name`: durable and visible when this returns, wholly
+    /// absent when it throws. Never replaces: `.exists` where there is one of that name.
+    func commit(as name: SegmentName) throws(StoreError)
+
+    /// Gives up and leaves nothing. Idempotent; without effect after `commit`.
+    func abort()
+}
