@@ -53,11 +53,12 @@ let package = Package(
         .executableTarget(
             name: "logdisk",
             dependencies: [
-                "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History", "ProtectedVolume",
-                "FuseMount",
+                "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
+                "ProtectedVolume", "FuseMount",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -1,0 +1,172 @@
+// Serves the control socket of a mount (messages: ControlMessages.swift). Hummingbird's server
+// without its Application, whose clock ticks every second: an idle mount shall not wake up.
+//
+// Threads: one event loop; each request that may block runs on a small pool of its own threads.
+// The socket can be used by the owner of the mount only (mode 0600).
+
+import CommandText
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import NIOPosix
+
+/// What the socket controls. Calls may block and come from many threads.
+protocol ControlTarget: AnyObject, Sendable {
+    func status() -> StatusReport
+    func mark(_ name: String) throws(CommandFailure) -> PointReply
+    func snapshot(name: String?) throws(CommandFailure) -> SnapshotReply
+    func archive() throws(CommandFailure) -> PointReply
+    /// Starts the unmount; fails when the mount is busy.
+    func unmount() throws(CommandFailure)
+}
+
+final class ControlServer: Sendable {
+    private let target: any ControlTarget
+    private let socket: ControlSocket
+    private let pool = NIOThreadPool(numberOfThreads: 4)
+    private let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    private let log: Logger
+
+    init(target: any ControlTarget, volume: String, log: Logger) throws(CommandFailure) {
+        self.target = target
+        self.log = log
+        socket = try ControlSocket(volume: volume)
+    }
+
+    /// Returns when the socket answers; throws when it cannot be made. Serves until the process
+    /// ends or `removeSocket`.
+    func start() throws {
+        pool.start()
+        let responder = routes().buildResponder()
+        let serverLog = log
+        let path = socket.path
+        let loops = loops
+        try waiting {
+            try await withCheckedThrowingContinuation { (started: Continuation) in
+                Task.detached {
+                    do {
+                        try await Self.serve(responder, path, loops, serverLog, started)
+                    } catch {
+                        started.resume(throwing: error)
+                    }
+                }
+            }
+        }
+    }
+
+    private typealias Continuation = CheckedContinuation<Void, any Error>
+
+    private static func serve(
+        _ responder: RouterResponder<BasicRequestContext>, _ path: String,
+        _ loops: MultiThreadedEventLoopGroup, _ log: Logger, _ started: Continuation
+    ) async throws {
+        var quiet = log
+        quiet.logLevel = .error
+        let server = try HTTPServerBuilder.http1().buildServer(
+            configuration: ServerConfiguration(address: .unixDomainSocket(path: path)),
+            eventLoopGroup: loops, logger: quiet
+        ) { request, writer, channel in
+            let context = BasicRequestContext(
+                source: ApplicationRequestContextSource(channel: channel, logger: log))
+            let response: Response
+            do {
+                response = try await responder.respond(to: request, context: context)
+            } catch let error as HTTPError {
+                let failure = CommandFailure(.usage, "", error.body ?? error.status.reasonPhrase)
+                response = Self.response(failure, error.status)
+            }
+            try await writer.write(response: response.head, body: response.body)
+        } onServerRunning: { _ in
+            // The folder is the owner's already; this closes it for members of the group, too.
+            chmod(path, 0o600)
+            started.resume()
+        }
+        try await server.run()
+    }
+
+    /// Takes the socket's name away; nobody can connect any more.
+    func removeSocket() { unlink(socket.path) }
+
+    private func routes() -> Router<BasicRequestContext> {
+        let router = Router()
+        let target = self.target
+        router.get("/metrics") { [self] _, _ in
+            let text = try await blocking { target.status().metrics }
+            return Response(
+                status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
+                body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
+        }
+        router.get("/v1/status") { [self] _, _ in await reply { target.status() } }
+        router.post("/v1/mark") { [self] request, context in
+            let name = try await Self.name(in: request, context)
+            return await reply { try target.mark(name ?? "") }
+        }
+        router.post("/v1/snapshot") { [self] request, context in
+            let name = try await Self.name(in: request, context)
+            return await reply { try target.snapshot(name: name) }
+        }
+        router.post("/v1/archive") { [self] _, _ in await reply { try target.archive() } }
+        router.post("/v1/unmount") { [self] _, _ in
+            await reply {
+                try target.unmount()
+                return AcceptedReply(pid: getpid())
+            }
+        }
+        return router
+    }
+
+    /// The name in a body of JSON; nil for an empty body.
+    private static func name(
+        in request: Request, _ context: BasicRequestContext
+    ) async throws -> String? {
+        let body = try await request.body.collect(upTo: 64 << 10)
+        if body.readableBytes == 0 { return nil }
+        do {
+            let data = Data(body.readableBytesView)
+            return try JSONDecoder().decode(NameRequest.self, from: data).name
+        } catch {
+            throw HTTPError(.badRequest, message: "the body is not {\"name\": \"...\"}")
+        }
+    }
+
+    private func reply<Reply: Encodable & Sendable>(
+        _ body: @escaping @Sendable () throws -> Reply
+    ) async -> Response {
+        do {
+            return Self.response(try await blocking(body), .ok)
+        } catch let failure as CommandFailure {
+            log.notice("refused a control request: \(failure.text(verb: ""))")
+            return Self.response(failure, failure.status == .inUse ? .conflict : .badRequest)
+        } catch {
+            let failure = CommandFailure(.failed, "", "the request failed", cause: "\(error)")
+            return Self.response(failure, .internalServerError)
+        }
+    }
+
+    private func blocking<T: Sendable>(
+        _ body: @escaping @Sendable () throws -> T
+    ) async throws -> T {
+        try await pool.runIfActive { try body() }
+    }
+
+    private static func response(
+        _ failure: CommandFailure, _ status: HTTPResponse.Status
+    ) -> Response {
+        response(FailureReply(failure), status)
+    }
+
+    private static func response(
+        _ value: some Encodable, _ status: HTTPResponse.Status
+    ) -> Response {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Plain values of our own: they always encode.
+        let data = (try? encoder.encode(value)) ?? Data("{}".utf8)
+        return Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: ResponseBody(byteBuffer: ByteBuffer(bytes: data + Data("\n".utf8))))
+    }
+}
