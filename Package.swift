@@ -65,6 +65,14 @@ let package = Package(
             ], swiftSettings: swiftSettings),
         .testTarget(
             name: "CommandTests", dependencies: ["CommandText"], swiftSettings: swiftSettings),
+        .testTarget(name: "CLinuxTests", dependencies: ["CLinux"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "BlockModelTests", dependencies: ["BlockModel"], swiftSettings: swiftSettings),
+        .testTarget(name: "DiskIOTests", dependencies: ["DiskIO"], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "LogFormatTests", dependencies: ["BlockModel", "LogFormat"],
+            swiftSettings: swiftSettings),
+        .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,4 +1,5 @@
-// Log sequence numbers and stamps: the names that records carry for ever. Values only; no clock here.
+// Log sequence numbers and stamps: the names that records carry for ever. Values only; no clock
+// here.
 
 /// Log sequence number. Names one record of a volume for ever; the first record is 1. 0 stands for
 /// "before any record", which is the state that the base snapshot holds.

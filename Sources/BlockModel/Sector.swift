@@ -76,8 +76,8 @@ extension VolumeID: CustomStringConvertible {
         }
         let h = hex(high, 16)
         let l = hex(low, 16)
-        return
-            "\(h.prefix(8))-\(h.dropFirst(8).prefix(4))-\(h.suffix(4))-\(l.prefix(4))-\(l.suffix(12))"
+        return "\(h.prefix(8))-\(h.dropFirst(8).prefix(4))-\(h.suffix(4))"
+            + "-\(l.prefix(4))-\(l.suffix(12))"
     }
 
     /// Parses the canonical form; nil for anything else.
@@ -85,7 +85,9 @@ extension VolumeID: CustomStringConvertible {
         let parts = text.split(separator: "-", omittingEmptySubsequences: false)
         guard parts.map(\.count) == [8, 4, 4, 4, 12] else { return nil }
         let digits = parts.joined()
-        guard let high = UInt64(digits.prefix(16), radix: 16),
+        // UInt64(_:radix:) takes a sign too.
+        guard digits.allSatisfy({ $0.isASCII && $0.isHexDigit }),
+            let high = UInt64(digits.prefix(16), radix: 16),
             let low = UInt64(digits.suffix(16), radix: 16)
         else { return nil }
         self.init(high: high, low: low)

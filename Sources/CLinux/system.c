@@ -1,3 +1,4 @@
+// Hidden constants, ioctls, futex and flags of Linux behind plain functions; contracts in clinux.h.
 #define _GNU_SOURCE
 #include "clinux.h"
 #include <errno.h>
@@ -54,7 +55,8 @@ int clinux_clone_file(int target_fd, int source_fd) {
 }
 
 int clinux_start_writeback(int fd, uint64_t offset, uint64_t length) {
-    return sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE) == 0 ? 0 : -errno;
+    int r = sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+    return r == 0 ? 0 : -errno;
 }
 
 int clinux_rename_noreplace(const char *source, const char *target) {

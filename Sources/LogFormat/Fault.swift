@@ -1,5 +1,5 @@
 // Deliberate faults. In builds for the tests each can be switched on, and the simulator must then
-// find it (docs/durability.md); in every other build `isOn` is the constant false and costs nothing.
+// find it (docs/durability.md); in every other build `isOn` is the constant false, at no cost.
 
 #if DELIBERATE_FAULTS
     import Synchronization
