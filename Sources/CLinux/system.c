@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -78,4 +79,17 @@ int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
     do r = fallocate(fd, mode, (off_t)offset, (off_t)length);
     while (r != 0 && errno == EINTR);
     return r == 0 ? 0 : -errno;
+}
+
+int64_t clinux_attribute(const char *path, const char *name, void *target, size_t size) {
+    ssize_t n = getxattr(path, name, target, size);
+    return n >= 0 ? n : -errno;
+}
+
+int clinux_set_attribute(const char *path, const char *name, const void *value, size_t size) {
+    return setxattr(path, name, value, size, 0) == 0 ? 0 : -errno;
+}
+
+int clinux_remove_attribute(const char *path, const char *name) {
+    return removexattr(path, name) == 0 ? 0 : -errno;
 }

@@ -22,6 +22,15 @@ extension FuseMount {
         MountPoint.mount(at: MountPoint.canonical(path)) != nil
     }
 
+    /// What `MountOptions.fileSystemName` named when logdisk mounted on exactly this path, alive or
+    /// stale; nil where no mount of logdisk is.
+    public static func source(of path: String) -> String? {
+        guard let mount = MountPoint.mount(at: MountPoint.canonical(path)),
+            mount.type == "fuse.logdisk"
+        else { return nil }
+        return mount.source
+    }
+
     /// Whether the mount there has lost its process.
     public static func isStale(_ path: String) -> Bool {
         var status = stat()

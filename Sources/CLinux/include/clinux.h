@@ -44,3 +44,10 @@ void clinux_thread_name(const char *name);
 int clinux_lock_exclusive(int fd);
 // fallocate with any mode. 0 or -errno.
 int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
+
+// Extended attribute `name` of the file at `path` into `target`; its length, or -errno (ENODATA).
+int64_t clinux_attribute(const char *path, const char *name, void *target, size_t size);
+// Sets an extended attribute. 0 or -errno.
+int clinux_set_attribute(const char *path, const char *name, const void *value, size_t size);
+// Removes an extended attribute. 0 or -errno.
+int clinux_remove_attribute(const char *path, const char *name);

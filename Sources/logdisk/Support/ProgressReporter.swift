@@ -4,7 +4,7 @@
 import CommandText
 
 final class ProgressReporter {
-    private let text: ProgressText
+    private var text: ProgressText
     private let isSilent: Bool
     private let start = ContinuousClock.now
     private var lastShown: ContinuousClock.Instant?
@@ -20,8 +20,9 @@ final class ProgressReporter {
     }
 
     /// Call as often as convenient. Throws when the user interrupted the command.
-    func update(_ doneBytes: UInt64) throws(CommandFailure) {
+    func update(_ doneBytes: UInt64, of totalBytes: UInt64? = nil) throws(CommandFailure) {
         try Interruption.check()
+        if let totalBytes { text.totalBytes = totalBytes }
         let now = ContinuousClock.now
         let since = seconds(from: lastShown ?? start, to: now)
         let pause = Terminal.errorIsTerminal ? Self.barSeconds : Self.lineSeconds

@@ -1,0 +1,194 @@
+// logdisk create: makes a volume. It is ready only when its base snapshot lies in the store, so
+// there is no write that cannot be undone. On failure or SIGINT everything made is removed again.
+
+import ArgumentParser
+import BlockModel
+import CommandText
+import DiskIO
+import Foundation
+import History
+import ProtectedVolume
+
+struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "create",
+        abstract: "Make a volume.",
+        discussion: """
+            The volume is a folder. Say where its content comes from: --size for an empty one,
+            --from to copy a file or disk, --image to protect a file or disk where it is (from \
+            then on only the volume may write to it).
+
+              logdisk create /srv/vol --size 10G
+              logdisk create /srv/vol --from old.img
+              logdisk create /srv/vol --image /dev/sdb --log-dir /mnt/second/vol-log
+
+            Sizes: 512M, 10G, 10GiB, 1.5T or bytes. Units are powers of 1024: 1G is 1073741824.
+            """)
+
+    @Argument(help: ArgumentHelp("Folder of the volume; new or empty.", valueName: "VOL"))
+    var volume: String
+
+    @Option(help: ArgumentHelp("Size of an empty volume; takes space as it fills.", valueName: "SIZE"))
+    var size: String?
+
+    @Option(help: ArgumentHelp("Copy this file or block device.", valueName: "FILE"))
+    var from: String?
+
+    @Option(help: ArgumentHelp("Protect this file or block device in place.", valueName: "FILE"))
+    var image: String?
+
+    @Option(help: ArgumentHelp(
+        "Folder for log and history, on another disk or in memory.", valueName: "DIR"))
+    var logDir: String?
+
+    @Option(help: ArgumentHelp("Bound of the write-ahead log.", valueName: "SIZE"))
+    var walSize = "4G"
+
+    @Option(help: ArgumentHelp("Ring: log queue and cache of a mount.", valueName: "SIZE"))
+    var ring = "64M"
+
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        Interruption.begin()
+        let path = PathText.canonical(volume)
+        let storage = DiskStorage()
+        let source = try openSource(storage)
+        defer { source?.close() }
+        let creation = try plan(source)
+        let folder = try translating(volume) {
+            try VolumeFolder.create(path, creation, on: storage)
+        }
+        do {
+            try fill(folder, from: from == nil ? nil : source)
+        } catch {
+            folder.abandonCreation()
+            throw error
+        }
+        if let imagePath = creation.imagePath {
+            ImageOwner.mark(imagePath, volume: creation.volume, folder: path)
+        }
+        folder.close()
+        try report(folder, path)
+    }
+
+    // MARK: - what to make
+
+    private func openSource(_ storage: Storage) throws(CommandFailure) -> StorageFile? {
+        let given = [size, from, image].compactMap { $0 }.count
+        guard given == 1 else {
+            throw CommandFailure(
+                .usage, volume,
+                given == 0 ? "say what the volume holds" : "--size, --from and --image exclude each other",
+                cause: given == 0 ? "one of --size, --from, --image is needed" : nil,
+                hint: "logdisk create \(volume) --size 10G")
+        }
+        if let from { return try SourceFile.open(from, forWriting: false, storage, volume) }
+        if let image { return try SourceFile.open(image, forWriting: true, storage, volume) }
+        return nil
+    }
+
+    private func plan(_ source: StorageFile?) throws(CommandFailure) -> VolumeCreation {
+        let bytes: UInt64
+        if let size {
+            bytes = try OptionText.size(size, "--size")
+        } else {
+            bytes = try translating(volume) { try source?.size() ?? 0 }
+        }
+        try check(bytes)
+        var creation = VolumeCreation(volumeBytes: bytes)
+        creation.imagePath = image.map { PathText.canonical($0) }
+        creation.logDirectory = logDir.map { PathText.canonical($0) }
+        creation.walBytesMax = try bounded(walSize, "--wal-size", min: 32 << 20, max: 1 << 50)
+        // A WAL file must hold the longest record; eight make the bound.
+        creation.walFileBytes = min(max(creation.walBytesMax / 8, 8 << 20), 64 << 20) / 4096 * 4096
+        creation.ringBytes = try bounded(ring, "--ring", min: 1 << 20, max: 64 << 30)
+        return creation
+    }
+
+    private func check(_ bytes: UInt64) throws(CommandFailure) {
+        let text = size ?? from ?? image ?? ""
+        func refused(_ why: String, _ hint: String) -> CommandFailure {
+            CommandFailure(.usage, volume, "\(text) is no possible size", cause: why, hint: hint)
+        }
+        if bytes == 0 { throw refused("it is 0 bytes", "for example --size 10G") }
+        if bytes % UInt64(Sector.bytes) != 0 {
+            let next = bytes / 512 * 512 + 512
+            throw refused(
+                "\(bytes) is not a multiple of 512",
+                size != nil ? "--size \(next)" : "lengthen the source: truncate -s \(next) \(text)")
+        }
+        if bytes > Superblock.volumeBytesMax {
+            throw refused("it is beyond 8 EiB", "the largest volume has \(Superblock.volumeBytesMax) bytes")
+        }
+    }
+
+    private func bounded(
+        _ text: String, _ option: String, min least: UInt64, max most: UInt64
+    ) throws(CommandFailure) -> UInt64 {
+        let bytes = try OptionText.size(text, option)
+        guard bytes >= least, bytes <= most else {
+            throw CommandFailure(
+                .usage, volume, "\(option) \(text) is out of range",
+                hint: "from \(ByteSize(bytes: least)) to \(ByteSize(bytes: most))")
+        }
+        return bytes / 4096 * 4096
+    }
+
+    // MARK: - making it
+
+    /// Copies the content, if there is any to copy, and writes the base snapshot.
+    private func fill(_ folder: VolumeFolder, from source: StorageFile?) throws(CommandFailure) {
+        let superblock = folder.superblock
+        let bytes = superblock.volumeBytes
+        if let source {
+            let progress = ProgressReporter("copy", totalBytes: bytes, isSilent: output.json)
+            defer { progress.finish() }
+            try FileCopy.copy(source, to: folder.image, on: folder.storage, bytes, progress, volume)
+        }
+        let progress = MonitoredProgress("base snapshot", totalBytes: bytes, isSilent: output.json)
+        defer { progress.finish() }
+        let identity = SegmentIdentity(
+            volume: superblock.volume, volumeBytes: bytes, epoch: superblock.epoch)
+        let store = DirectoryStore(storage: folder.storage, directory: folder.segmentsDirectory)
+        let base = Stamp(lsn: .zero, wallNanoseconds: superblock.createdWall)
+        try translating(volume) {
+            _ = try SnapshotWriter(store: store, identity: identity).write(
+                FileSnapshotSource(folder.image, byteCount: bytes), at: base,
+                monitor: progress.monitor)
+            try folder.finishCreation()
+        }
+    }
+
+    private func report(_ folder: VolumeFolder, _ path: String) throws {
+        let superblock = folder.superblock
+        if output.json {
+            return try Terminal.json(
+                Created(
+                    volume: path, uuid: superblock.volume.description,
+                    sizeBytes: superblock.volumeBytes, imagePath: folder.imagePath,
+                    logDirectory: folder.logDirectory))
+        }
+        let size = ByteSize(bytes: superblock.volumeBytes)
+        Terminal.out(
+            """
+            \(volume): a volume of \(size), \(superblock.volume)
+            mount it with: logdisk mount \(volume) MNT
+            """)
+    }
+
+    private struct Created: Encodable {
+        var volume: String
+        var uuid: String
+        var sizeBytes: UInt64
+        var imagePath: String
+        var logDirectory: String
+
+        enum CodingKeys: String, CodingKey {
+            case volume, uuid
+            case sizeBytes = "size_bytes"
+            case imagePath = "image_path"
+            case logDirectory = "log_directory"
+        }
+    }
+}

@@ -1,0 +1,84 @@
+// Which volume the user means: its folder, or where it is mounted.
+
+import CommandText
+import DiskIO
+import Foundation
+import FuseMount
+import ProtectedVolume
+
+struct VolumeLocation: Sendable {
+    /// What the user typed, for messages.
+    let object: String
+    /// The volume's folder: absolute, without symbolic links where it exists.
+    let path: String
+    /// Where it is mounted, if that is what the user named.
+    let mountPoint: String?
+
+    init(_ argument: String) {
+        object = argument
+        if let source = FuseMount.source(of: argument) {
+            path = source
+            mountPoint = PathText.canonical(argument)
+        } else {
+            path = PathText.canonical(argument)
+            mountPoint = nil
+        }
+    }
+
+    /// Who has the volume open; nil when it is free. Throws when there is no volume.
+    func holder() throws(CommandFailure) -> VolumeHolder? {
+        _ = try superblock()
+        return VolumeFolder.holder(path, on: DiskStorage())
+    }
+
+    func superblock() throws(CommandFailure) -> Superblock {
+        try translating(object) { try VolumeFolder.peek(path, on: DiskStorage()) }
+    }
+
+    /// A client of the running mount; nil when the volume is not mounted.
+    func client() throws(CommandFailure) -> ControlClient? {
+        guard let holder = try holder() else { return nil }
+        guard holder.isMount else {
+            throw CommandFailure(VolumeError.inUse(path, holder: holder), object: object)
+        }
+        return try ControlClient(volume: path, object: object)
+    }
+}
+
+extension VolumeHolder {
+    /// How a mount names its purpose in the lock file; commands name themselves otherwise.
+    static let mountPrefix = "mounted on "
+
+    var isMount: Bool { purpose.hasPrefix(Self.mountPrefix) }
+    var mountPoint: String? {
+        isMount ? String(purpose.dropFirst(Self.mountPrefix.count)) : nil
+    }
+}
+
+/// Paths as the user types them, made absolute.
+enum PathText {
+    /// Absolute, without symbolic links as far as the path exists.
+    static func canonical(_ path: String) -> String {
+        if let whole = resolved(path) { return whole }
+        let absolute = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+        var trimmed = absolute[...]
+        while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
+        guard let slash = trimmed.lastIndex(of: "/"), slash != trimmed.startIndex else {
+            return String(trimmed)
+        }
+        let name = trimmed[trimmed.index(after: slash)...]
+        let parent = canonical(String(trimmed[..<slash]))
+        return parent == "/" ? "/\(name)" : "\(parent)/\(name)"
+    }
+
+    /// Whether `path` is `folder` or lies below it; both canonical.
+    static func lies(_ path: String, in folder: String) -> Bool {
+        path == folder || path.hasPrefix(folder == "/" ? "/" : folder + "/")
+    }
+
+    private static func resolved(_ path: String) -> String? {
+        guard let pointer = realpath(path, nil) else { return nil }
+        defer { free(pointer) }
+        return String(cString: pointer)
+    }
+}
