@@ -31,6 +31,12 @@ extension FuseMount {
         return mount.source
     }
 
+    /// Where logdisk has mounted `source`, alive or stale.
+    public static func mountPoints(of source: String) -> [String] {
+        MountPoint.parse(SystemText.contents(of: "/proc/self/mountinfo") ?? "")
+            .filter { $0.type == "fuse.logdisk" && $0.source == source }.map(\.path)
+    }
+
     /// Whether the mount there has lost its process.
     public static func isStale(_ path: String) -> Bool {
         var status = stat()

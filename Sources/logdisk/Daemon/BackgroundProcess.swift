@@ -9,10 +9,10 @@ enum BackgroundProcess {
     private static let newSession: Int16 = 0x80
 
     /// Starts `/proc/self/exe` with `arguments`, standard output and error appended to `logPath`,
-    /// and waits for its report. Returns its process number with it.
+    /// and waits for its report. Interrupted meanwhile, it ends the child again.
     static func start(
         _ arguments: [String], logPath: String
-    ) throws(CommandFailure) -> (pid_t, StartReport) {
+    ) throws(CommandFailure) -> StartReport {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw failure("no pipe", errno) }
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
@@ -27,17 +27,29 @@ enum BackgroundProcess {
             }
             child = try spawn(arguments, pipe: ends[1], output: output)
         }
+        let report = StartReport(text: try readAll(ends[0], from: child))
+        if case .ready = report {} else { waitpid(child, nil, 0) }
+        return report
+    }
+
+    /// Everything from the pipe until the child closes it.
+    private static func readAll(_ pipe: Int32, from child: pid_t) throws(CommandFailure) -> String {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
-            let n = read(ends[0], &buffer, buffer.count)
+            var waiting = pollfd(fd: pipe, events: Int16(POLLIN), revents: 0)
+            let ready = poll(&waiting, 1, 100)
+            if Interruption.isRequested {
+                kill(child, SIGTERM)
+                waitpid(child, nil, 0)
+                throw .interrupted
+            }
+            if ready <= 0 { continue }
+            let n = read(pipe, &buffer, buffer.count)
             if n < 0 && errno == EINTR { continue }
-            if n <= 0 { break }
+            if n <= 0 { return String(decoding: bytes, as: UTF8.self) }
             bytes += buffer[..<n]
         }
-        let report = StartReport(bytes: bytes)
-        if report != .ready { waitpid(child, nil, 0) }
-        return (child, report)
     }
 
     private static func spawn(

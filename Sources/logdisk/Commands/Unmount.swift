@@ -1,0 +1,89 @@
+// logdisk unmount: asks the mount's process to end and waits until it has: drained, applied,
+// checkpointed. A mount whose process died is taken out of the tree.
+
+import ArgumentParser
+import CommandText
+import DiskIO
+import Foundation
+import FuseMount
+import ProtectedVolume
+
+struct Unmount: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unmount",
+        abstract: "End a mount cleanly.",
+        discussion: """
+            Name the volume or the mount point. Everything written is brought to the image, so the \
+            next start has nothing to redo. A mount in use is left alone (exit code 11) and you \
+            are told by whom it is used.
+
+              logdisk unmount /mnt/vol
+            """)
+
+    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL|MNT"))
+    var target: String
+
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        let location = VolumeLocation(target)
+        if try removeStale(location) { return }
+        guard let client = try location.client() else {
+            throw CommandFailure(
+                .failed, target, "it is not mounted", hint: "logdisk status \(target)")
+        }
+        let accepted: AcceptedReply = try client.post("/v1/unmount")
+        waitForEnd(of: accepted.pid, location)
+        let superblock = try location.superblock()
+        guard superblock.isClean else {
+            throw CommandFailure(
+                .incomplete, target, "unmounted, but the log could not be brought to the image",
+                cause: "see \(location.path)/mount.log",
+                hint: "nothing is lost: the next mount brings it there")
+        }
+        if output.json {
+            try Terminal.json(Unmounted(volume: location.path, lsn: superblock.checkpoint.lsn.rawValue))
+        } else {
+            Terminal.out("\(target): unmounted")
+        }
+    }
+
+    private struct Unmounted: Encodable {
+        var volume: String
+        var lsn: UInt64
+    }
+
+    /// Takes away mounts of this volume whose process is dead. True when that was all there was.
+    private func removeStale(_ location: VolumeLocation) throws(CommandFailure) -> Bool {
+        let all = location.mountPoint.map { [$0] } ?? FuseMount.mountPoints(of: location.path)
+        let stale = all.filter { FuseMount.isStale($0) }
+        for mountPoint in stale {
+            do throws(MountError) {
+                try FuseMount.unmount(mountPoint, .lazy)
+            } catch { throw CommandFailure(error, object: target) }
+            Terminal.warn("the process of the mount on \(mountPoint) had died; removed the mount")
+        }
+        guard !stale.isEmpty, try location.holder() == nil else { return false }
+        if output.json {
+            try translating(target) {
+                let superblock = try location.superblock()
+                try Terminal.json(
+                    Unmounted(volume: location.path, lsn: superblock.checkpoint.lsn.rawValue))
+            }
+        }
+        return true
+    }
+
+    /// Polls the lock of the volume: it is let go when the process ends, however it ends.
+    private func waitForEnd(of pid: Int32, _ location: VolumeLocation) {
+        let storage = DiskStorage()
+        var rounds = 0
+        while let holder = VolumeFolder.holder(location.path, on: storage),
+            holder.processID == pid || holder.processID == 0
+        {
+            rounds += 1
+            if rounds == 100 { Terminal.error("bringing the log to the image ...") }
+            usleep(20_000)
+        }
+    }
+}
