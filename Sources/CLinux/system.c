@@ -70,17 +70,6 @@ int clinux_thread_background(int nice_value) {
     return setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice_value) == 0 ? 0 : -errno;
 }
 
-void clinux_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
-
-int clinux_lock_exclusive(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno; }
-
-int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
-    int r;
-    do r = fallocate(fd, mode, (off_t)offset, (off_t)length);
-    while (r != 0 && errno == EINTR);
-    return r == 0 ? 0 : -errno;
-}
-
 int64_t clinux_attribute(const char *path, const char *name, void *target, size_t size) {
     ssize_t n = getxattr(path, name, target, size);
     return n >= 0 ? n : -errno;
@@ -92,4 +81,15 @@ int clinux_set_attribute(const char *path, const char *name, const void *value, 
 
 int clinux_remove_attribute(const char *path, const char *name) {
     return removexattr(path, name) == 0 ? 0 : -errno;
+}
+
+void clinux_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
+
+int clinux_lock_exclusive(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno; }
+
+int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
+    int r;
+    do r = fallocate(fd, mode, (off_t)offset, (off_t)length);
+    while (r != 0 && errno == EINTR);
+    return r == 0 ? 0 : -errno;
 }

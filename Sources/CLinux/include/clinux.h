@@ -38,16 +38,15 @@ int clinux_start_writeback(int fd, uint64_t offset, uint64_t length);
 int clinux_rename_noreplace(const char *source, const char *target);
 // Lowers the calling thread to the batch class with the given nice value. 0 or -errno.
 int clinux_thread_background(int nice_value);
-// Names the calling thread (15 bytes at most).
-void clinux_thread_name(const char *name);
-// Advisory exclusive lock on an open file (flock, tied to the description). 0 or -errno.
-int clinux_lock_exclusive(int fd);
-// fallocate with any mode. 0 or -errno.
-int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
-
 // Extended attribute `name` of the file at `path` into `target`; its length, or -errno (ENODATA).
 int64_t clinux_attribute(const char *path, const char *name, void *target, size_t size);
 // Sets an extended attribute. 0 or -errno.
 int clinux_set_attribute(const char *path, const char *name, const void *value, size_t size);
 // Removes an extended attribute. 0 or -errno.
 int clinux_remove_attribute(const char *path, const char *name);
+// Names the calling thread (15 bytes at most).
+void clinux_thread_name(const char *name);
+// Advisory exclusive lock on an open file (flock, tied to the description). 0 or -errno.
+int clinux_lock_exclusive(int fd);
+// fallocate with any mode. 0 or -errno.
+int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
