@@ -93,3 +93,25 @@ int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length) {
     while (r != 0 && errno == EINTR);
     return r == 0 ? 0 : -errno;
 }
+
+static int64_t now_ns(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+int64_t clinux_wall_ns(void) { return now_ns(CLOCK_REALTIME); }
+int64_t clinux_monotonic_ns(void) { return now_ns(CLOCK_MONOTONIC); }
+void clinux_yield(void) { sched_yield(); }
+
+void clinux_lock_slow(uint32_t *word) {
+    for (int i = 0; i < 100; i++) {
+        uint32_t expected = 0;
+        if (__atomic_compare_exchange_n(word, &expected, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return;
+        clinux_pause();
+    }
+    while (__atomic_exchange_n(word, 2, __ATOMIC_ACQUIRE) != 0) clinux_futex_wait(word, 2, -1);
+}
+
+void clinux_unlock_slow(uint32_t *word) { clinux_futex_wake(word, 1); }

@@ -34,7 +34,7 @@
 // later readable record declares durable, acknowledged records are lost and the log is damaged.
 
 import BlockModel
-import CLinux
+public import CLinux
 
 /// The decoded header of a record. `encode`/`decode` are exact inverses for valid headers.
 public struct RecordHeader: Hashable, Sendable {
@@ -42,9 +42,9 @@ public struct RecordHeader: Hashable, Sendable {
     public static let version: UInt8 = 1
     /// Bytes that a header takes in the log.
     public static let byteCount = Sector.bytes
-    static let usedBytes = 64
+    @usableFromInline static let usedBytes = 64
     /// Longest payload of one record; longer writes become several records.
-    public static let payloadBytesMax = 4 << 20
+    public static let payloadBytesMax = 1 << 20
     /// Longest name of a mark in UTF-8 bytes.
     public static let markNameBytesMax = 255
 
@@ -77,9 +77,14 @@ public struct RecordHeader: Hashable, Sendable {
     }
 
     /// Writes the 64 used bytes at `target` (the rest of the sector must be zero already).
-    @inline(__always)
     public func encode(to target: UnsafeMutableRawPointer, salt: UInt32) {
+        encodeUnpublished(to: target, salt: salt)
         target.storeBytes(of: Self.magic.littleEndian, as: UInt32.self)
+    }
+
+    /// The same without the magic, which the ring stores last, to publish the record.
+    @inlinable
+    public func encodeUnpublished(to target: UnsafeMutableRawPointer, salt: UInt32) {
         target.storeBytes(of: stamp.lsn.rawValue.littleEndian, toByteOffset: 8, as: UInt64.self)
         target.storeBytes(
             of: stamp.wallNanoseconds.littleEndian, toByteOffset: 16, as: Int64.self)

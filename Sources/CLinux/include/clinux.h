@@ -50,3 +50,46 @@ void clinux_thread_name(const char *name);
 int clinux_lock_exclusive(int fd);
 // fallocate with any mode. 0 or -errno.
 int clinux_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
+// Atomic access to words in shared memory that holds no Swift object (the ring's record headers).
+static inline uint32_t clinux_load_acquire(const void *word) {
+    return __atomic_load_n((const uint32_t *)word, __ATOMIC_ACQUIRE);
+}
+static inline void clinux_store_release(void *word, uint32_t value) {
+    __atomic_store_n((uint32_t *)word, value, __ATOMIC_RELEASE);
+}
+// Tells the processor that this is a spin loop.
+static inline void clinux_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+// CLOCK_REALTIME and CLOCK_MONOTONIC in nanoseconds.
+int64_t clinux_wall_ns(void);
+int64_t clinux_monotonic_ns(void);
+// Gives the rest of the time slice to another thread.
+void clinux_yield(void);
+// Sequentially consistent: a waiter adds itself before it looks, a signaller looks after it added.
+static inline uint32_t clinux_fetch_add(void *word, uint32_t value) {
+    return __atomic_fetch_add((uint32_t *)word, value, __ATOMIC_SEQ_CST);
+}
+static inline uint32_t clinux_load_seq(const void *word) {
+    return __atomic_load_n((const uint32_t *)word, __ATOMIC_SEQ_CST);
+}
+// A lock on one word: 0 free, 1 held, 2 held with sleepers (U. Drepper, "Futexes Are Tricky", the
+// third mutex), after a short spin. The slow halves are out of line.
+void clinux_lock_slow(uint32_t *word);
+void clinux_unlock_slow(uint32_t *word);
+static inline void clinux_lock(uint32_t *word) {
+    uint32_t expected = 0;
+    if (!__atomic_compare_exchange_n(word, &expected, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        clinux_lock_slow(word);
+}
+static inline void clinux_unlock(uint32_t *word) {
+    if (__atomic_exchange_n(word, 0, __ATOMIC_RELEASE) == 2) clinux_unlock_slow(word);
+}
+static inline void clinux_or(uint64_t *word, uint64_t bits) {
+    __atomic_fetch_or(word, bits, __ATOMIC_SEQ_CST);
+}
+static inline uint64_t clinux_load_seq64(const uint64_t *word) {
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,149 @@
+// Opening a volume: read the log, bring the image up to it, begin a new epoch. Closing it: the way
+// back, so that the next opening finds nothing to do.
+//
+// Order of steps at opening, each durable before the next:
+//   1. read the log from the checkpoint on and write its records to the image
+//   2. sync the image
+//   3. superblock: checkpoint = end of the valid prefix, epoch + 1, not clean
+//   4. the first WAL file of the epoch
+// A crash between any two of them leads to the same result at the next opening.
+
+import BlockModel
+import CLinux
+import DiskIO
+import LogFormat
+import Synchronization
+import WriteLog
+
+/// What opening found and did.
+public struct RecoveryReport: Sendable, Hashable {
+    /// The volume had been closed cleanly.
+    public var wasClean = true
+    public var redoneRecords = 0
+    public var redoneBytes: UInt64 = 0
+    /// The state that the volume has now.
+    public var end = Stamp.zero
+    /// Newest LSN in the log that is not archived may begin here; zero when the log is empty.
+    public var oldestInLog = LSN.zero
+    public var seconds = 0.0
+}
+
+extension ProtectedVolume {
+    /// Recovers and opens. The folder stays the caller's to close, after `close`.
+    public static func open(
+        _ folder: VolumeFolder, _ options: Options = Options()
+    ) throws(VolumeError) -> ProtectedVolume {
+        let start = clinux_monotonic_ns()
+        let superblock = folder.superblock
+        var report = RecoveryReport()
+        report.wasClean = superblock.isClean
+        let contents = try recover(folder, superblock, repairing: false)
+        report.redoneRecords = contents.redoneRecords
+        report.redoneBytes = contents.redoneBytes
+        report.end = contents.last
+        report.oldestInLog = contents.files.first?.first ?? .zero
+        let epoch = max(superblock.epoch, contents.highestEpoch) + 1
+        let log = try VolumeFolder.translate { () throws(IOError) in
+            try folder.image.sync()
+            try folder.updateSuperblock { superblock in
+                superblock.checkpoint = contents.last
+                superblock.epoch = epoch
+                superblock.epochFirstLSN = contents.last.lsn.next
+                superblock.isClean = false
+            }
+            let log = try openLog(contents, folder, epoch: epoch, options)
+            _ = try? log.files.takeNext()  // without a file the log reports `full` or `behind`
+            return log
+        }
+        report.seconds = Double(clinux_monotonic_ns() - start) / 1e9
+        let volume = ProtectedVolume(
+            folder: folder, log: log, recovery: report, options: options)
+        volume.applier.lsn = contents.last.lsn
+        volume.applier.wall = contents.last.wallNanoseconds
+        if !options.isManual { volume.startThreads() }
+        return volume
+    }
+
+    private static func openLog(
+        _ contents: LogContents, _ folder: VolumeFolder, epoch: UInt64, _ options: Options
+    ) throws(IOError) -> LogWriter {
+        let superblock = folder.superblock
+        return try LogWriter.open(
+            contents, in: folder.walDirectory, on: folder.storage,
+            LogOptions(
+                volume: superblock.volume, epoch: epoch,
+                salt: options.salt ?? UInt32.random(in: .min ... .max),
+                walFileBytes: superblock.walFileBytes, walBytesMax: superblock.walBytesMax,
+                ringBytes: options.ringBytes ?? superblock.ringBytes), clock: options.clock)
+    }
+
+    /// Reads the log and brings the image up to it.
+    static func recover(
+        _ folder: VolumeFolder, _ superblock: Superblock, repairing: Bool
+    ) throws(VolumeError) -> LogContents {
+        let image = folder.image
+        let volumeSectors = superblock.volumeBytes >> Sector.shift
+        let contents: LogContents
+        do throws(RecoveryError) {
+            contents = try readLog(
+                in: folder.walDirectory, on: folder.storage, volume: superblock.volume,
+                checkpoint: superblock.checkpoint
+            ) { record throws(IOError) in
+                let header = record.header
+                guard header.kind.changesSectors, header.extent.end <= volumeSectors else {
+                    return
+                }
+                if header.kind == .write {
+                    try image.write(record.payload, at: header.extent.byteOffset)
+                } else {
+                    try image.punchHole(
+                        offset: header.extent.byteOffset, count: header.extent.byteCount)
+                }
+            }
+        } catch {
+            switch error {
+            case .foreignFile(let path): throw .foreignFile(path)
+            case .futureVersion(let path, let version): throw .futureVersion(path, version)
+            case .io(let error): throw .io(error)
+            }
+        }
+        if contents.end == .damaged, !repairing {
+            throw .logDamaged(
+                folder.walDirectory, lastGood: contents.last, claimed: contents.claimed)
+        }
+        return contents
+    }
+
+    /// Refuses new requests, makes everything durable, applies and checkpoints it. Afterwards only
+    /// reading the log and `close` make sense. Throws when the disk does not take it: nothing
+    /// durable is lost then, the next opening goes on from the log.
+    public func quiesce() throws(DeviceError) {
+        try flush()
+        ring.closeOrder()
+        try waitDurable(ring.reserved)
+        for attempt in 0..<3 {
+            if stepApplier(), checkpoint(isClean: false) { return }
+            if attempt == 2 { break }
+        }
+        throw .io
+    }
+
+    /// Quiesces, marks the volume as cleanly closed and stops its threads. The folder is closed by
+    /// its owner. The threads end in any case.
+    public func close() throws(DeviceError) {
+        defer {
+            ring.closeOrder()
+            stopThreads()
+            log.files.closeAll()
+        }
+        try quiesce()
+        guard checkpoint(isClean: true) else { throw .io }
+    }
+
+    /// Ends the threads without writing anything more; what a crash would leave. For tests.
+    package func abandon() {
+        ring.closeOrder()
+        stopThreads()
+        log.files.closeAll()
+    }
+}

@@ -1,0 +1,244 @@
+// Recovery: from what lies in the WAL folder to the valid prefix of the log.
+//
+// Decided per file, from its header and name (FileCase), in this order:
+//
+//   header            volume   name      case         what happens
+//   later version     any      any       future       refused, untouched
+//   valid             another  any       foreign      refused, untouched
+//   valid             ours     differs   recycling    ignored: a recycle was cut short; its old
+//                                                     content was archived and behind a checkpoint
+//   valid             ours     agrees    usable       read
+//   damaged           -        -         unreadable   ignored if a later usable file begins at or
+//                                                     before the checkpoint, else counts as damage
+//
+// Then the usable files are read in order from the last one that begins at or before the
+// checkpoint + 1. The prefix ends at the first record that is missing or invalid (EndCase):
+//
+//   a later record declares     prefix reaches    an unreadable   case      what happens
+//   a missing LSN durable       the checkpoint    file may hold
+//                                                 what follows
+//   yes                         any               any             damaged   refused (13)
+//   no                          any               yes             damaged   refused (13)
+//   no                          no                no              behind    goes on at checkpoint:
+//                                                                           the image is ahead
+//   no                          yes               no              ended     goes on after the
+//                                                                           prefix; what lies
+//                                                                           behind it was never
+//                                                                           acknowledged
+//
+// Records of an epoch at or after the first LSN of a later epoch never count: recovery cut them
+// off once. RecoveryTests walks all combinations.
+
+import BlockModel
+import DiskIO
+import LogFormat
+
+/// What a WAL file in the folder is to recovery.
+public enum FileCase: Hashable, Sendable {
+    case usable, recycling, unreadable, foreign
+    case future(UInt32)
+
+    public static func decide(
+        header: Result<WALFileHeader, WALFileHeader.DecodeFailure>, sequence: UInt64,
+        volume: VolumeID
+    ) -> FileCase {
+        switch header {
+        case .failure(.futureVersion(let version)): return .future(version)
+        case .failure(.damaged): return .unreadable
+        case .success(let header):
+            if header.volume != volume { return .foreign }
+            return header.sequence == sequence ? .usable : .recycling
+        }
+    }
+}
+
+/// How the log ends.
+public enum EndCase: Hashable, Sendable {
+    case ended, behind, damaged
+
+    public static func decide(
+        laterRecordClaimsMissing: Bool, reachesCheckpoint: Bool, unreadableFileMayFollow: Bool
+    ) -> EndCase {
+        if laterRecordClaimsMissing || unreadableFileMayFollow { return .damaged }
+        return reachesCheckpoint ? .ended : .behind
+    }
+}
+
+/// What the log holds.
+public struct LogContents: Sendable {
+    /// Files that hold records of the prefix, in order, with first and last LSN.
+    public struct File: Sendable {
+        public let path: String
+        public let header: WALFileHeader
+        public var first: LSN
+        public var last: LSN
+    }
+    public var files: [File] = []
+    /// Files that hold nothing needed: to be recycled.
+    public var unneeded: [String] = []
+    public var end: EndCase = .ended
+    /// Newest record of the valid prefix, or the checkpoint where the log is behind it.
+    public var last: Stamp
+    /// The newest LSN that a record behind the prefix declares durable.
+    public var claimed: LSN?
+    public var highestSequence: UInt64 = 0
+    public var highestEpoch: UInt64 = 0
+    /// Bytes behind the checkpoint that were read.
+    public var redoneRecords = 0
+    public var redoneBytes: UInt64 = 0
+}
+
+public enum RecoveryError: Error, Sendable {
+    case foreignFile(String)
+    case futureVersion(String, UInt32)
+    case io(IOError)
+}
+
+/// Reads the log. Calls `redo` for each record after the checkpoint, in LSN order, with the payload
+/// borrowed. Writes nothing itself.
+public func readLog(
+    in directory: String, on storage: Storage, volume: VolumeID, checkpoint: Stamp,
+    redo: (LogRecord) throws(IOError) -> Void
+) throws(RecoveryError) -> LogContents {
+    do {
+        var reader = try LogRecovery(
+            directory: directory, storage: storage, volume: volume, checkpoint: checkpoint)
+        return try reader.run(redo)
+    } catch let error as RecoveryError {
+        throw error
+    } catch let error as IOError {
+        throw .io(error)
+    } catch {
+        preconditionFailure("unexpected error \(error)")
+    }
+}
+
+private struct LogRecovery {
+    let storage: Storage
+    let checkpoint: Stamp
+    let window = AlignedBuffer(count: WALFileCursor.windowBytes)
+    var usable: [FoundWALFile] = []
+    var contents: LogContents
+    var unreadable: [FoundWALFile] = []
+
+    init(directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp) throws {
+        self.storage = storage
+        self.checkpoint = checkpoint
+        contents = LogContents(last: checkpoint)
+        for file in try findWALFiles(in: directory, on: storage, window: window) {
+            contents.highestSequence = max(contents.highestSequence, file.sequence)
+            switch FileCase.decide(header: file.header, sequence: file.sequence, volume: volume) {
+            case .usable: usable.append(file)
+            case .recycling: contents.unneeded.append(file.path)
+            case .unreadable: unreadable.append(file)
+            case .foreign: throw RecoveryError.foreignFile(file.path)
+            case .future(let version): throw RecoveryError.futureVersion(file.path, version)
+            }
+        }
+    }
+
+    mutating func run(_ redo: (LogRecord) throws(IOError) -> Void) throws -> LogContents {
+        let first = checkpoint.lsn.next
+        let headers = usable.compactMap { try? $0.header.get() }
+        contents.highestEpoch = headers.map(\.epoch).max() ?? 0
+        // Begin with the last file whose first record is at or before checkpoint + 1.
+        let begins = usable.map { $0.firstLSN }
+        let start = begins.lastIndex { $0.map { $0 <= first } ?? false } ?? 0
+        var expected: LSN? = start < begins.count ? begins[start] : nil
+        if let lsn = expected, lsn > first { expected = nil }
+        appendEarlierFiles(before: start)
+        var stopped: (index: Int, cursor: WALFileCursor)?
+        var lastHeld = Stamp.zero
+        for index in start..<max(start, usable.count) {
+            let header = headers[index]
+            let limit = epochLimit(after: header.epoch, in: headers)
+            let file = try storage.open(
+                usable[index].path, OpenOptions(.readOnly, isDirect: true))
+            var cursor = WALFileCursor(file: file, header: header, window: window)
+            var held: (first: LSN, last: LSN)?
+            while let wanted = expected, wanted < limit {
+                let before = cursor
+                guard let record = try cursor.next(), record.header.stamp.lsn == wanted else {
+                    cursor = before
+                    break
+                }
+                held = (held?.first ?? wanted, wanted)
+                lastHeld = record.header.stamp
+                expected = wanted.next
+                if wanted > checkpoint.lsn {
+                    try redo(record)
+                    contents.redoneRecords += 1
+                    contents.redoneBytes += UInt64(record.header.logBytes)
+                }
+            }
+            if let held {
+                contents.files.append(
+                    .init(path: usable[index].path, header: header, first: held.first,
+                        last: held.last))
+                stopped = nil
+            } else {
+                contents.unneeded.append(usable[index].path)
+            }
+            if stopped == nil { stopped = (index, cursor) }
+        }
+        let end = expected?.previous ?? .zero
+        if end >= checkpoint.lsn { contents.last = max(lastHeld, checkpoint) }
+        let missing = max(end.next, first)
+        try lookForClaims(missing: missing, from: stopped, headers: headers)
+        contents.end = EndCase.decide(
+            laterRecordClaimsMissing: contents.claimed != nil,
+            reachesCheckpoint: end >= checkpoint.lsn,
+            unreadableFileMayFollow: unreadable.contains { mayFollow($0) })
+        contents.unneeded += unreadable.filter { !mayFollow($0) }.map(\.path)
+        return contents
+    }
+
+    /// Records of files wholly before the checkpoint, still waiting to be archived: bounds only.
+    private mutating func appendEarlierFiles(before start: Int) {
+        for index in 0..<start {
+            guard let first = usable[index].firstLSN,
+                let header = try? usable[index].header.get()
+            else {
+                contents.unneeded.append(usable[index].path)
+                continue
+            }
+            let next = usable[(index + 1)...start].lazy.compactMap(\.firstLSN).first
+            guard let next, next > first else { continue }
+            contents.files.append(
+                .init(path: usable[index].path, header: header, first: first, last: next.previous))
+        }
+    }
+
+    private func epochLimit(after epoch: UInt64, in headers: [WALFileHeader]) -> LSN {
+        headers.lazy.filter { $0.epoch > epoch }.map(\.epochFirstLSN).min() ?? .max
+    }
+
+    /// A damaged file may hold what follows the prefix unless a later usable one begins at or
+    /// before the checkpoint.
+    private func mayFollow(_ file: FoundWALFile) -> Bool {
+        !usable.contains {
+            $0.sequence > file.sequence && ($0.firstLSN ?? .max) <= checkpoint.lsn.next
+        }
+    }
+
+    private mutating func lookForClaims(
+        missing: LSN, from stopped: (index: Int, cursor: WALFileCursor)?, headers: [WALFileHeader]
+    ) throws(IOError) {
+        guard let stopped else { return }
+        for index in stopped.index..<usable.count {
+            let limit = epochLimit(after: headers[index].epoch, in: headers)
+            var cursor: WALFileCursor
+            if index == stopped.index {
+                cursor = stopped.cursor
+            } else {
+                let file = try storage.open(
+                    usable[index].path, OpenOptions(.readOnly, isDirect: true))
+                cursor = WALFileCursor(file: file, header: headers[index], window: window)
+            }
+            guard let claim = try cursor.claimedDurable(from: missing, below: limit),
+                claim >= missing
+            else { continue }
+            contents.claimed = max(contents.claimed ?? .zero, claim)
+        }
+    }
+}

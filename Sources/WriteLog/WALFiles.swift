@@ -1,0 +1,248 @@
+// The life of WAL files: made once at full size, written, sealed, and used again when nobody needs
+// their records any more.
+//
+//            make (allocate, header, zeros)
+//   nothing ------------------------------> prepared --take--> active --take of the next--> sealed
+//                                              ^                                              |
+//                                              |  recycle (new header, new name)              |
+//                                            spare <--------- release(through:) -------------+
+//                                              |
+//                                              +--> removed, when there are more than needed
+//
+// Invariants: at most one active file; sealed files are in LSN order and contiguous with it; the
+// sum of all files stays at or under the bound (at least three files). A file is released only
+// behind both the checkpoint and the archive, and never while a reader holds it.
+// Threads: all methods may be called by any thread; one lock, never held over the disk's work
+// except inside `prepare`, which has its own.
+
+import BlockModel
+import DiskIO
+import LogFormat
+
+/// One WAL file that holds or may get records.
+public final class WALFile: @unchecked Sendable {
+    // @unchecked: written by the holder of the append lock only; others read under the set's lock.
+    let path: String
+    let file: StorageFile
+    let header: WALFileHeader
+    /// First and last LSN; nil while it holds none.
+    var first: LSN?
+    var last: LSN?
+    /// Where the next record goes.
+    var appendOffset = UInt64(WALFileHeader.byteCount)
+
+    init(path: String, file: StorageFile, header: WALFileHeader) {
+        self.path = path
+        self.file = file
+        self.header = header
+    }
+
+    var freeBytes: UInt64 { header.fileBytes - appendOffset }
+}
+
+/// Why no further WAL file can be had now.
+public enum WALFull: Error, Sendable {
+    /// The bound is reached: the archiver or the checkpoint has to catch up.
+    case bound
+    case io(IOError)
+}
+
+public final class WALFiles: @unchecked Sendable {
+    // @unchecked: everything mutable is under `lock` or `prepareLock`.
+    let storage: Storage
+    let directory: String
+    private let volume: VolumeID
+    private let epoch: UInt64
+    private let epochFirstLSN: LSN
+    let salt: UInt32
+    private let fileBytes: UInt64
+    private let fileCountMax: Int
+    private let lock = Lock()
+    private let prepareLock = Lock()
+    private var nextSequence: UInt64
+    private var sealed: [WALFile] = []
+    private var active: WALFile?
+    private var prepared: WALFile?
+    private var spares: [String] = []
+    private var pinnedFrom: [Int: LSN] = [:]
+    private var nextPin = 0
+    private let block = AlignedBuffer(count: 1 << 20)
+
+    init(
+        contents: LogContents, directory: String, storage: Storage, volume: VolumeID,
+        epoch: UInt64, salt: UInt32, fileBytes: UInt64, bytesMax: UInt64
+    ) throws(IOError) {
+        self.storage = storage
+        self.directory = directory
+        self.volume = volume
+        self.epoch = epoch
+        self.salt = salt
+        self.fileBytes = fileBytes
+        epochFirstLSN = contents.last.lsn.next
+        fileCountMax = max(3, Int(clamping: bytesMax / fileBytes))
+        nextSequence = contents.highestSequence + 1
+        spares = contents.unneeded
+        for found in contents.files {
+            let file = try storage.open(found.path, OpenOptions(.readWrite, isDirect: true))
+            let entry = WALFile(path: found.path, file: file, header: found.header)
+            entry.first = found.first
+            entry.last = found.last
+            sealed.append(entry)
+        }
+    }
+
+    /// Bytes of all WAL files, and the bound.
+    package var space: (bytes: UInt64, bound: UInt64) {
+        lock.withLock { (UInt64(count) * fileBytes, UInt64(fileCountMax) * fileBytes) }
+    }
+
+    private var count: Int {
+        sealed.count + spares.count + (active == nil ? 0 : 1) + (prepared == nil ? 0 : 1)
+    }
+
+    /// The file to append to. Only for the holder of the append lock.
+    func current() -> WALFile? { active }
+
+    /// Seals the active file and makes the prepared one active; prepares one when there is none.
+    package func takeNext() throws(WALFull) -> WALFile {
+        if lock.withLock({ prepared == nil }) { try prepare(fillWithZeros: false) }
+        return try lock.withLock { () throws(WALFull) -> WALFile in
+            guard let next = prepared else { throw .bound }
+            if let active {
+                if active.first == nil { spares.append(active.path) } else { sealed.append(active) }
+            }
+            active = next
+            prepared = nil
+            return next
+        }
+    }
+
+    var needsPreparing: Bool {
+        lock.withLock { prepared == nil && (!spares.isEmpty || count < fileCountMax) }
+    }
+
+    /// Makes the next file ready ahead of its use. `fillWithZeros` writes a new file once, so that
+    /// later appends change no metadata; a recycled one has been written already.
+    func prepare(fillWithZeros: Bool) throws(WALFull) {
+        prepareLock.lock()
+        defer { prepareLock.unlock() }
+        let (spare, sequence) = try lock.withLock {
+            () throws(WALFull) -> (String?, UInt64?) in
+            if prepared != nil { return (nil, nil) }
+            if spares.isEmpty, count >= fileCountMax { throw .bound }
+            nextSequence += 1
+            return (spares.isEmpty ? nil : spares.removeLast(), nextSequence - 1)
+        }
+        guard let sequence else { return }
+        do throws(IOError) {
+            let file = try make(sequence: sequence, from: spare, fillWithZeros: fillWithZeros)
+            lock.withLock { prepared = file }
+        } catch {
+            lock.withLock { if let spare { spares.append(spare) } }
+            throw .io(error)
+        }
+    }
+
+    private func make(
+        sequence: UInt64, from spare: String?, fillWithZeros: Bool
+    ) throws(IOError) -> WALFile {
+        let path = "\(directory)/\(WALFileHeader.fileName(sequence: sequence))"
+        let header = WALFileHeader(
+            volume: volume, sequence: sequence, epoch: epoch, epochFirstLSN: epochFirstLSN,
+            salt: salt, fileBytes: fileBytes)
+        let working = spare ?? "\(path).tmp"
+        if spare == nil, storage.exists(working) { try storage.remove(working) }
+        do throws(IOError) {
+            let file = try storage.open(
+                working,
+                OpenOptions(
+                    .readWrite, creation: spare == nil ? .exclusively : .never, isDirect: true))
+            if try file.size() < fileBytes { try file.allocate(offset: 0, count: fileBytes) }
+            if spare == nil, fillWithZeros {
+                block.bytes.initializeMemory(as: UInt8.self, repeating: 0)
+                for offset in stride(from: 0, to: fileBytes, by: block.count) {
+                    let piece = min(UInt64(block.count), fileBytes - offset)
+                    try file.write(
+                        UnsafeRawBufferPointer(start: block.base, count: Int(piece)), at: offset)
+                }
+            }
+            let head = UnsafeMutableRawBufferPointer(
+                start: block.base, count: WALFileHeader.byteCount)
+            header.encode(to: head)
+            try file.write(UnsafeRawBufferPointer(head), at: 0)
+            try file.sync()
+            file.close()
+            try storage.rename(working, to: path)
+            try storage.syncDirectory(directory)
+        } catch {
+            // A new file that came to nothing must not eat the space that others wait for.
+            if spare == nil, storage.exists(working) { try? storage.remove(working) }
+            throw error
+        }
+        let file = try storage.open(path, OpenOptions(.readWrite, isDirect: true))
+        return WALFile(path: path, file: file, header: header)
+    }
+
+    /// Nobody needs records up to `lsn` any more: files wholly behind it become spare. Keeps at
+    /// most `sparesMax` of them and removes the rest.
+    package func release(through lsn: LSN, sparesMax: Int = 2) {
+        let surplus = lock.withLock { () -> [String] in
+            let bound = pinnedFrom.values.min().map { min($0.previous, lsn) } ?? lsn
+            while let oldest = sealed.first, let last = oldest.last, last <= bound {
+                sealed.removeFirst()
+                oldest.file.close()
+                spares.append(oldest.path)
+            }
+            guard spares.count > sparesMax else { return [] }
+            let extra = Array(spares[..<(spares.count - sparesMax)])
+            spares.removeFirst(extra.count)
+            return extra
+        }
+        for path in surplus { try? storage.remove(path) }  // a leftover is found at the next open
+    }
+
+    /// Keeps records from `lsn` on until `unpin`.
+    func pin(from lsn: LSN) -> Int {
+        lock.withLock {
+            nextPin += 1
+            pinnedFrom[nextPin] = lsn
+            return nextPin
+        }
+    }
+
+    func unpin(_ pin: Int) { lock.withLock { _ = pinnedFrom.removeValue(forKey: pin) } }
+
+    /// The file that holds `lsn`, for reading.
+    func file(holding lsn: LSN) -> (path: String, header: WALFileHeader)? {
+        lock.withLock {
+            for file in sealed where file.first.map({ $0 <= lsn }) ?? false && file.last! >= lsn {
+                return (file.path, file.header)
+            }
+            if let active, let first = active.first, first <= lsn, active.last! >= lsn {
+                return (active.path, active.header)
+            }
+            return nil
+        }
+    }
+
+    /// Notes what an append put into the active file.
+    func appended(first: LSN, last: LSN, bytes: UInt64) {
+        lock.withLock {
+            guard let active else { preconditionFailure("appended without an active file") }
+            if active.first == nil { active.first = first }
+            active.last = last
+            active.appendOffset += bytes
+        }
+    }
+
+    /// First LSN that the files still hold.
+    package var oldestLSN: LSN? { lock.withLock { sealed.first?.first ?? active?.first } }
+
+    package func closeAll() {
+        lock.withLock {
+            for file in sealed { file.file.close() }
+            active?.file.close()
+            prepared?.file.close()
+        }
+    }
+}
