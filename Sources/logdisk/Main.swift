@@ -19,9 +19,6 @@ enum Entry {
             try command.run()
         } catch let failure as CommandFailure {
             end(with: failure)
-        } catch let failure as ReportedFailure {
-            Terminal.error(failure.message)
-            exit(failure.status.rawValue)
         } catch {
             end(withParserError: error)
         }
