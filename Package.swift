@@ -50,6 +50,9 @@ let package = Package(
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
         // errors, the status in its three forms. No input or output.
         .target(name: "CommandText", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "FuseMountTests", dependencies: ["BlockModel", "CLinux", "FuseMount"],
+            swiftSettings: swiftSettings),
         .executableTarget(
             name: "logdisk",
             dependencies: [

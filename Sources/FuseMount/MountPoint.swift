@@ -61,7 +61,7 @@ extension FuseMount {
         default: throw .failed(text(of: errno))
         }
         guard mode != .abort else { throw .notPermitted("aborting a mount needs root") }
-        let (status, words) = try MountPoint.fusermount(
+        let (status, words) = try Fusermount.run(
             mode == .lazy ? ["-u", "-z", "--", path] : ["-u", "--", path])
         if status == 0 { return }
         if words.contains("busy") { throw .busy(holders(of: path)) }
@@ -77,6 +77,8 @@ enum MountPoint {
 
     /// A line of the table of mounts.
     struct Mount: Equatable {
+        /// major:minor; another one for every mount of a FUSE file system.
+        var device: String
         var path: String
         var type: String
         var source: String
@@ -102,13 +104,6 @@ enum MountPoint {
             throw .mountPointUnusable(errno: errno)
         }
         guard names.isEmpty else { throw .mountPointNotEmpty }
-        let device = open("/dev/fuse", O_RDWR | O_CLOEXEC)
-        guard device >= 0 else {
-            let code = errno
-            if code == ENOENT || code == ENODEV || code == ENXIO { throw .noDevice }
-            throw .notPermitted("/dev/fuse: \(text(of: code))")
-        }
-        close(device)
         return canonical
     }
 
@@ -143,7 +138,7 @@ enum MountPoint {
                 fields.count > dash + 2
             else { return nil }
             return Mount(
-                path: unescaped(fields[4]), type: String(fields[dash + 1]),
+                device: String(fields[2]), path: unescaped(fields[4]), type: String(fields[dash + 1]),
                 source: unescaped(fields[dash + 2]))
         }
     }
@@ -164,22 +159,5 @@ enum MountPoint {
             }
         }
         return String(decoding: bytes, as: UTF8.self)
-    }
-
-    /// Runs fusermount3 and waits; its exit status and what it said.
-    static func fusermount(_ arguments: [String]) throws(MountError) -> (Int32, String) {
-        var process = pid_t()
-        var code: Int32 = 0
-        var status: Int32 = 0
-        let words = StandardError.captured {
-            var list = (["fusermount3"] + arguments).map { strdup($0) } + [nil]
-            defer { for argument in list { free(argument) } }
-            code = posix_spawnp(&process, "fusermount3", nil, nil, &list, environ)
-            guard code == 0 else { return }
-            while waitpid(process, &status, 0) < 0, errno == EINTR {}
-        }
-        guard code != ENOENT else { throw .helperMissing }
-        guard code == 0 else { throw .failed("fusermount3: \(text(of: code))") }
-        return (status, words)
     }
 }

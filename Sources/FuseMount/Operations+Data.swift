@@ -3,15 +3,11 @@
 
 import BlockModel
 import CFuse
+import CLinux
 
 #if canImport(Glibc)
     import Glibc
 #endif
-
-// What fallocate(2) knows; <linux/falloc.h>.
-private let keepSize: Int32 = 0x01
-private let punchHole: Int32 = 0x02
-private let zeroRange: Int32 = 0x10
 
 extension Operations {
     /// Reads at or after the end give no bytes, reads across it those before it.
@@ -40,9 +36,10 @@ extension Operations {
     }
 
     /// `bytes` lives until the reply. A write beyond the end has no space; one across the end is
-    /// short.
+    /// short, but with O_DIRECT, where the kernel makes EIO of a short answer, it has no space.
     static func write(
-        _ request: fuse_req_t?, _ bytes: UnsafePointer<CChar>?, _ size: Int, _ offset: off_t
+        _ request: fuse_req_t?, _ bytes: UnsafePointer<CChar>?, _ size: Int, _ offset: off_t,
+        _ info: UnsafeMutablePointer<fuse_file_info>?
     ) {
         withFile(request) { file in
             let start = UInt64(offset)
@@ -51,6 +48,10 @@ extension Operations {
                 return
             }
             let count = Int(min(UInt64(size), file.byteCount - min(start, file.byteCount)))
+            if count < size, let info, info.pointee.flags & clinux_o_direct != 0 {
+                fuse_reply_err(request, ENOSPC)
+                return
+            }
             do throws(DeviceError) {
                 if count > 0 {
                     try file.device.write(
@@ -93,6 +94,9 @@ extension Operations {
     ) -> Int32 {
         if file.isReadOnly { return EROFS }
         let end = offset + length
+        let keepSize = clinux_falloc_keep_size
+        let punchHole = clinux_falloc_punch_hole
+        let zeroRange = clinux_falloc_zero_range
         if mode & (punchHole | zeroRange) == 0 {
             guard mode & ~keepSize == 0 else { return EOPNOTSUPP }
             return end <= file.byteCount ? 0 : ENOSPC

@@ -29,8 +29,8 @@ enum Operations {
         }
         table.statfs = { request, _ in Operations.describeFileSystem(request) }
         table.read = { request, _, size, offset, _ in Operations.read(request, size, offset) }
-        table.write = { request, _, bytes, size, offset, _ in
-            Operations.write(request, bytes, size, offset)
+        table.write = { request, _, bytes, size, offset, info in
+            Operations.write(request, bytes, size, offset, info)
         }
         table.fsync = { request, _, _, _ in Operations.flush(request) }
         table.fallocate = { request, _, mode, offset, length, _ in
@@ -76,9 +76,11 @@ enum Operations {
         let wanted = UInt32(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS)
         // Write-back caching would reorder writes. Splicing costs more than the copy it saves
         // for the sizes of a disk. A change of the modification time must not drop cached pages.
+        // Truncation as part of open would let the kernel take the size for 0 for a while; without
+        // it, open with O_TRUNC asks setattr, which refuses.
         let unwanted = UInt32(
             FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE
-                | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA)
+                | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC)
         connection.pointee.want |= connection.pointee.capable & wanted
         connection.pointee.want &= ~unwanted
     }

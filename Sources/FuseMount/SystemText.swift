@@ -1,39 +1,8 @@
-// libfuse's log and its helper fusermount3 (a child process) tell the reason of a failure only on
-// standard error. For the length of a mount their text goes into a pipe instead, so that it can
-// be part of the error that the user sees.
+// Small texts that the kernel and other programs give: files of /proc, links, folders, messages.
 
 #if canImport(Glibc)
     import Glibc
 #endif
-
-enum StandardError {
-    /// Runs `body`, and returns what was written to standard error meanwhile, as one line. Affects
-    /// the whole process: a line that another thread writes at that time is caught too.
-    static func captured(_ body: () -> Void) -> String {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else {
-            body()
-            return ""
-        }
-        for end in ends {
-            _ = fcntl(end, F_SETFD, FD_CLOEXEC)
-            // More than fits the pipe is dropped rather than waited for.
-            _ = fcntl(end, F_SETFL, O_NONBLOCK)
-        }
-        let saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
-        dup2(ends[1], STDERR_FILENO)
-        close(ends[1])
-        body()
-        if saved >= 0 {
-            dup2(saved, STDERR_FILENO)
-            close(saved)
-        } else {
-            close(STDERR_FILENO)  // it was not open before
-        }
-        defer { close(ends[0]) }
-        return SystemText.line(SystemText.rest(of: ends[0]))
-    }
-}
 
 /// Text from the system.
 enum SystemText {
@@ -58,11 +27,9 @@ enum SystemText {
         return rest(of: descriptor)
     }
 
-    /// Lines joined by semicolons, without the program names that libfuse puts before them.
+    /// Lines joined by semicolons.
     static func line(_ text: String) -> String {
-        text.split(separator: "\n").map { line in
-            line.hasPrefix("fuse: ") ? line.dropFirst(6) : line
-        }.joined(separator: "; ")
+        text.split(separator: "\n").joined(separator: "; ")
     }
 
     /// Names in a folder without `.` and `..`; nil when it cannot be listed.
