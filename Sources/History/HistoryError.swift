@@ -27,6 +27,8 @@ public enum HistoryError: Error, Sendable {
     case outputExists(String)
     /// The device to be written is smaller than the volume.
     case outputTooSmall(path: String, bytes: UInt64, needed: UInt64)
+    /// The target cannot be restored.
+    case notRestorable(NotRestorable)
     /// Stopped on demand; nothing was left behind.
     case cancelled
 }
@@ -45,6 +47,7 @@ extension HistoryError: CustomStringConvertible {
         case .outputExists(let path): "\(path) exists"
         case .outputTooSmall(let path, let bytes, let needed):
             "\(path) has \(bytes) bytes, the volume has \(needed)"
+        case .notRestorable(let error): error.description
         case .cancelled: "cancelled"
         }
     }

@@ -17,6 +17,8 @@ public struct HistoryGap: Hashable, Sendable {
         case missing
         /// The segment is there but cannot be used.
         case damaged(SegmentName, SegmentError)
+        /// The segment is there but the store cannot read it.
+        case unreadable(SegmentName, StoreError)
         /// The segment belongs to another volume.
         case foreignVolume(SegmentName, VolumeID)
         /// The segment's name does not say what is in it.
@@ -40,6 +42,7 @@ extension HistoryGap.Reason: CustomStringConvertible {
         switch self {
         case .missing: "segments are missing"
         case .damaged(let name, let error): "segment \(name) is damaged: \(error)"
+        case .unreadable(_, let error): error.description
         case .foreignVolume(let name, let id): "segment \(name) is of another volume, \(id)"
         case .misnamed(let name): "segment \(name) does not hold what its name says"
         case .chainBroken(let name): "segment \(name) does not follow the one before it"
@@ -101,6 +104,25 @@ public struct NotRestorable: Error, Hashable, Sendable {
     /// The nearest restorable points.
     public var before: Stamp?
     public var after: Stamp?
+}
+
+extension NotRestorable.Reason: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .inFuture: "it is in the future"
+        case .beyondLast(let lsn): "the last record is \(lsn)"
+        case .beforeBase: "it is before the first restorable point"
+        case .gap(let gap): "\(gap.reason), records \(gap.first) to \(gap.last)"
+        case .unknownMark: "there is no such mark"
+        case .noFlush: "there is no flush before it to go back to"
+        case .noSuchSnapshot(let lsn): "snapshot \(lsn) does not lead to it"
+        case .nothing: "there is no usable snapshot at all"
+        }
+    }
+}
+
+extension NotRestorable: CustomStringConvertible {
+    public var description: String { "not restorable (\(reason))" }
 }
 
 /// What a target means.

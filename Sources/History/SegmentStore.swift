@@ -34,6 +34,14 @@ public struct StoreError: Error, Hashable, Sendable {
         self.cause = cause
     }
 
+    /// Whether the failure tells of one segment only, not of the store.
+    var isOfOneSegment: Bool {
+        switch cause {
+        case .missing, .exists, .short, .io: true
+        case .unreachable, .refused: false
+        }
+    }
+
     /// Whether the store has no room.
     public var isNoSpace: Bool {
         if case .io(let error) = cause { error.isNoSpace } else { false }

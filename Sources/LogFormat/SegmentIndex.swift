@@ -39,6 +39,12 @@ public struct RecordIndex: Sendable {
     public let entries: [SegmentEntry]
     private let names: [UInt8]
 
+    /// From records that are not in a segment: entries in LSN order, payload offsets as in one.
+    public init(entries: [SegmentEntry], names: [UInt8]) {
+        self.entries = entries
+        self.names = names
+    }
+
     /// Reads the uncompressed index stream (rule 6).
     public init(_ source: UnsafeRawBufferPointer, of footer: SegmentFooter) throws(SegmentError) {
         let bad = SegmentError.malformed(.index, rule: 6)
