@@ -57,8 +57,9 @@ public final class HistoryCatalogue: Sendable {
         var (records, snapshots): ([CataloguedSegment], [CataloguedSegment]) = ([], [])
         var unusable: [UnusableSegment] = []
         var owner = volume
+        var size: UInt64?
         for segment in stored {
-            switch try Self.look(at: segment, in: store, owner: &owner) {
+            switch try Self.look(at: segment, in: store, owner: &owner, size: &size) {
             case .success(let found):
                 if found.name.kind == .snapshot {
                     snapshots.append(found)
@@ -136,7 +137,8 @@ public final class HistoryCatalogue: Sendable {
 
     /// Reads one footer; nil where the segment went away meanwhile.
     private static func look(
-        at segment: StoredSegment, in store: any SegmentStore, owner: inout VolumeID?
+        at segment: StoredSegment, in store: any SegmentStore, owner: inout VolumeID?,
+        size: inout UInt64?
     ) throws(HistoryError) -> Look? {
         func no(_ reason: HistoryGap.Reason) -> Look {
             .failure(
@@ -163,6 +165,10 @@ public final class HistoryCatalogue: Sendable {
         if owner == nil { owner = footer.header.volume }
         guard footer.header.volume == owner else {
             return no(.foreignVolume(name, footer.header.volume))
+        }
+        if size == nil { size = footer.header.volumeBytes }
+        guard footer.header.volumeBytes == size else {
+            return no(.otherSize(name, footer.header.volumeBytes))
         }
         return .success(CataloguedSegment(name: name, footer: footer))
     }

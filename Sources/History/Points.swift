@@ -21,6 +21,8 @@ public struct HistoryGap: Hashable, Sendable {
         case unreadable(SegmentName, StoreError)
         /// The segment belongs to another volume.
         case foreignVolume(SegmentName, VolumeID)
+        /// The segment was made for another size of the volume.
+        case otherSize(SegmentName, UInt64)
         /// The segment's name does not say what is in it.
         case misnamed(SegmentName)
         /// The segment does not follow the one before it: one of them was exchanged.
@@ -44,6 +46,8 @@ extension HistoryGap.Reason: CustomStringConvertible {
         case .damaged(let name, let error): "segment \(name) is damaged: \(error)"
         case .unreadable(_, let error): error.description
         case .foreignVolume(let name, let id): "segment \(name) is of another volume, \(id)"
+        case .otherSize(let name, let bytes):
+            "segment \(name) is of a volume of \(bytes) bytes"
         case .misnamed(let name): "segment \(name) does not hold what its name says"
         case .chainBroken(let name): "segment \(name) does not follow the one before it"
         case .noSnapshot: "no usable snapshot before these records"

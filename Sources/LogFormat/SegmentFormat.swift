@@ -76,8 +76,8 @@
 //      given above;
 //   3. 128 + data bytes + index bytes + 8 * blocks + 256 is the size of the file, where blocks is
 //      the sum of both streams' lengths divided by block bytes, each rounded up; and no stream is
-//      longer than 255 times its bytes in the file (LZ4 cannot do better); least is not above
-//      greatest;
+//      longer than 255 times its bytes in the file (LZ4 cannot do better), nor the data stream
+//      longer than 2^49; least is not above greatest;
 //   4. the block table's CRC32C is right; a block stored as it is takes its length in the file,
 //      any other takes less and at least one byte; the sums are the byte counts of the footer;
 //   5. each block decompresses to exactly its length and has the right CRC32C;

@@ -1,0 +1,306 @@
+// One window of a replay: runs of addresses laid end to end in aligned memory, and the list of
+// copies that fill it, ordered by source and block so that every block is decompressed once.
+
+import BlockModel
+import DiskIO
+import LogFormat
+import Synchronization
+
+/// Decides on windows. Immutable.
+struct ReplayPlanner {
+    let view: PointInTimeView
+    /// Whether the last write may reach past the end of the volume, up to a whole granule.
+    let padsEnd: Bool
+
+    static let granule: UInt64 = 4096
+
+    /// The smallest window, between the two sizes, with which few blocks are decompressed again;
+    /// small windows let writing begin early and need less memory.
+    func windowBytes(min: Int, max: Int) -> Int {
+        var size = min
+        var visits = blockVisits(windowBytes: .max)
+        let once = visits
+        while size < max {
+            visits = blockVisits(windowBytes: size)
+            if visits <= once + once / 4 { break }
+            size *= 2
+        }
+        return Swift.min(size, max)
+    }
+
+    /// How often blocks would be decompressed in all.
+    private func blockVisits(windowBytes: Int) -> Int {
+        var lastWindow = view.sources.map { source -> [UInt32] in
+            guard case .segment(let reader) = source else { return [] }
+            return [UInt32](repeating: 0, count: reader.table.dataBlocks.count)
+        }
+        var (visits, filled): (Int, UInt64) = (0, 0)
+        var window: UInt32 = 1
+        for extent in view.extents {
+            guard case .segment(let reader) = view.sources[extent.source] else { continue }
+            let blockSectors = UInt64(reader.footer.header.blockBytes) >> Sector.shift
+            let last = Int((extent.sector + extent.count - 1) / blockSectors)
+            for block in Int(extent.sector / blockSectors)...last
+            where lastWindow[extent.source][block] != window {
+                lastWindow[extent.source][block] = window
+                visits += 1
+            }
+            filled += extent.count << Sector.shift
+            if filled >= UInt64(windowBytes) { (filled, window) = (0, window + 1) }
+        }
+        return visits
+    }
+
+    /// The windows in address order.
+    func windows(of bytes: Int) -> ReplayWindows {
+        ReplayWindows(planner: self, windowBytes: bytes)
+    }
+}
+
+/// Makes one window after the other. One thread.
+struct ReplayWindows {
+    private let view: PointInTimeView
+    private let windowBytes: Int
+    /// No write reaches past this offset.
+    private let endMax: UInt64
+    private var index = 0
+    /// Sectors of extent `index` that earlier windows took.
+    private var taken: UInt64 = 0
+
+    init(planner: ReplayPlanner, windowBytes: Int) {
+        view = planner.view
+        self.windowBytes = windowBytes & ~(Int(ReplayPlanner.granule) - 1)
+        endMax =
+            planner.padsEnd
+            ? view.byteCount.roundedUp(to: ReplayPlanner.granule) : view.byteCount
+    }
+
+    /// The next window, not yet filled; nil at the end. Uses memory of `recycling` if there is any.
+    mutating func next(recycling spare: inout [AlignedBuffer]) -> ReplayWindow? {
+        var runs: [ReplayWindow.Run] = []
+        var copies: [ReplayWindow.Copy] = []
+        var used = 0
+        let granule = ReplayPlanner.granule
+        while index < view.extents.count {
+            var extent = view.extents[index]
+            extent.dropFirst(taken)
+            let start = extent.start << Sector.shift
+            let runStart = start & ~(granule - 1)
+            var runEnd: UInt64 = 0
+            if let last = runs.last { runEnd = last.offset + UInt64(last.count) }
+            if runs.isEmpty || runStart > runEnd {
+                if windowBytes - used < Int(granule) { break }
+                runs.append(.init(offset: runStart, memoryOffset: used, count: 0))
+                runEnd = runStart
+            }
+            // A window ends on a granule, so no granule is written by two windows.
+            let limit = runEnd + UInt64(windowBytes - used)
+            if start >= limit { break }
+            let end = min(extent.end << Sector.shift, limit)
+            let newEnd = max(runEnd, min(end.roundedUp(to: granule), endMax))
+            let run = runs[runs.count - 1]
+            append(
+                extent, bytes: end - start,
+                at: run.memoryOffset + Int(start - run.offset), to: &copies)
+            used += Int(newEnd - runEnd)
+            runs[runs.count - 1].count += Int(newEnd - runEnd)
+            if end == extent.end << Sector.shift {
+                (index, taken) = (index + 1, 0)
+            } else {
+                taken += (end - start) >> Sector.shift
+                break
+            }
+        }
+        if runs.isEmpty { return nil }
+        copies.sort { ($0.key, $0.target) < ($1.key, $1.target) }
+        let buffer =
+            spare.popLast().flatMap { $0.count >= used ? $0 : nil } ?? AlignedBuffer(count: used)
+        return ReplayWindow(view: view, runs: runs, copies: copies, buffer: buffer)
+    }
+
+    /// One copy for each block that the first `bytes` of `extent` lie in.
+    private func append(
+        _ extent: ViewExtent, bytes: UInt64, at target: Int, to copies: inout [ReplayWindow.Copy]
+    ) {
+        let begin = extent.sector << Sector.shift
+        // Records of the tail are read as they are, in one go.
+        var blockBytes: UInt64 = 1 << 49
+        if case .segment(let reader) = view.sources[extent.source] {
+            blockBytes = UInt64(reader.footer.header.blockBytes)
+        }
+        var position = begin
+        while position < begin + bytes {
+            let block = position / blockBytes
+            let count = min(begin + bytes, (block + 1) * blockBytes) - position
+            copies.append(
+                .init(
+                    source: UInt32(extent.source), block: UInt32(block),
+                    streamOffset: position, target: target + Int(position - begin),
+                    count: Int(count)))
+            position += count
+        }
+    }
+}
+
+/// A window. `fill` runs on several threads at once: each takes groups of copies that no other
+/// takes, and the copies of a window never overlap.
+final class ReplayWindow: @unchecked Sendable {
+    // @unchecked: everything is constant but the window's memory (see above) and the atomic.
+    /// Bytes to write at `offset`.
+    struct Run {
+        var offset: UInt64
+        var memoryOffset: Int
+        var count: Int
+    }
+    struct Copy {
+        var source: UInt32
+        var block: UInt32
+        /// Byte in the source's data stream.
+        var streamOffset: UInt64
+        /// Byte in the window's memory.
+        var target: Int
+        var count: Int
+
+        var key: UInt64 { UInt64(source) << 32 | UInt64(block) }
+    }
+
+    let runs: [Run]
+    let buffer: AlignedBuffer
+    private let view: PointInTimeView
+    private let copies: [Copy]
+    /// Each group is one read of neighbouring blocks.
+    private let groups: [Range<Int>]
+    private let nextGroup = Atomic<Int>(0)
+    private static let readBytesMax = 2 << 20
+
+    /// Where the last run ends.
+    var end: UInt64 { runs.last.map { $0.offset + UInt64($0.count) } ?? 0 }
+
+    init(view: PointInTimeView, runs: [Run], copies: [Copy], buffer: AlignedBuffer) {
+        self.view = view
+        self.runs = runs
+        self.copies = copies
+        self.buffer = buffer
+        groups = Self.groups(copies, view)
+        clearUncovered()
+    }
+
+    /// Does what is left of the window's copies; called by every worker.
+    func fill(_ job: ReplayJob) throws(HistoryError) {
+        var scratch: RawMemory?
+        var stored: RawMemory?
+        while true {
+            // Relaxed: the number alone says whose the group is; joining the threads publishes
+            // what they wrote.
+            let group = nextGroup.add(1, ordering: .relaxed).oldValue
+            guard group < groups.count else { return }
+            try job.check()
+            let range = groups[group]
+            switch view.sources[Int(copies[range.lowerBound].source)] {
+            case .segment(let reader):
+                try fill(range, reader, &scratch, &stored)
+            case .tail, .unused:
+                for copy in copies[range] { try fillFromTail(copy) }
+            }
+        }
+    }
+
+    private func fillFromTail(_ copy: Copy) throws(HistoryError) {
+        try view.sources[Int(copy.source)].read(
+            into: target(copy), at: copy.streamOffset, source: Int(copy.source),
+            cache: BlockCache(capacity: 1))
+    }
+
+    private func target(_ copy: Copy) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(
+            rebasing: buffer.bytes[copy.target..<copy.target + copy.count])
+    }
+
+    /// Reads the blocks of a group at once and distributes them.
+    private func fill(
+        _ range: Range<Int>, _ reader: SegmentReader, _ scratch: inout RawMemory?,
+        _ stored: inout RawMemory?
+    ) throws(HistoryError) {
+        let first = reader.table[Int(copies[range.lowerBound].block)]
+        let last = reader.table[Int(copies[range.upperBound - 1].block)]
+        let count = Int(last.storedOffset - first.storedOffset) + last.storedBytes
+        let input = Self.room(count, &stored)
+        try reader.readStored(into: input, at: first.storedOffset)
+        var i = range.lowerBound
+        while i < range.upperBound {
+            let block = reader.table[Int(copies[i].block)]
+            let from = Int(block.storedOffset - first.storedOffset)
+            let bytes = UnsafeRawBufferPointer(rebasing: input[from..<from + block.storedBytes])
+            if copies[i].count == block.byteCount {
+                try reader.decode(block, bytes, into: target(copies[i]))
+                i += 1
+                continue
+            }
+            let plain = Self.room(block.byteCount, &scratch)
+            try reader.decode(block, bytes, into: plain)
+            let start = UInt64(block.number) * UInt64(reader.footer.header.blockBytes)
+            while i < range.upperBound, Int(copies[i].block) == block.number {
+                target(copies[i]).baseAddress!.copyMemory(
+                    from: plain.baseAddress! + Int(copies[i].streamOffset - start),
+                    byteCount: copies[i].count)
+                i += 1
+            }
+        }
+    }
+
+    private static func room(
+        _ count: Int, _ memory: inout RawMemory?
+    ) -> UnsafeMutableRawBufferPointer {
+        if let memory, memory.count >= count {
+            return UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
+        }
+        let new = RawMemory(count: max(count, readBytesMax))
+        memory = new
+        return UnsafeMutableRawBufferPointer(rebasing: new.bytes[..<count])
+    }
+
+    /// Joins copies of one source whose blocks lie close together in the file.
+    private static func groups(_ copies: [Copy], _ view: PointInTimeView) -> [Range<Int>] {
+        var groups: [Range<Int>] = []
+        var begin = 0
+        var (firstOffset, lastEnd): (UInt64, UInt64) = (0, 0)
+        for (i, copy) in copies.enumerated() {
+            var (offset, end): (UInt64, UInt64) = (copy.streamOffset, copy.streamOffset)
+            if case .segment(let reader) = view.sources[Int(copy.source)] {
+                let block = reader.table[Int(copy.block)]
+                (offset, end) = (
+                    block.storedOffset, block.storedOffset + UInt64(block.storedBytes)
+                )
+            } else {
+                end += UInt64(copy.count)
+            }
+            let isNear =
+                i > begin && copies[begin].source == copy.source && offset >= firstOffset
+                && end - firstOffset <= UInt64(readBytesMax)
+                && (offset <= lastEnd || offset - lastEnd < 128 << 10)
+            if !isNear {
+                if i > begin { groups.append(begin..<i) }
+                (begin, firstOffset) = (i, offset)
+            }
+            lastEnd = end
+        }
+        if begin < copies.count { groups.append(begin..<copies.count) }
+        return groups
+    }
+
+    /// Zeroes the parts of granules that no copy fills. Every granule of a run is touched by an
+    /// extent, so these parts are at most one granule long and lie at the extents' ends.
+    private func clearUncovered() {
+        var spans = copies.map { ($0.target, $0.target + $0.count) }
+        spans.sort { $0.0 < $1.0 }
+        var position = 0
+        let end = runs.last.map { $0.memoryOffset + $0.count } ?? 0
+        for (from, to) in spans + [(end, end)] {
+            if from > position {
+                (buffer.base + position).initializeMemory(
+                    as: UInt8.self, repeating: 0, count: from - position)
+            }
+            position = max(position, to)
+        }
+    }
+}
