@@ -3,7 +3,6 @@
 // stops, by an error or by power, it goes on after the last committed record.
 
 import BlockModel
-import CLinux
 import LogFormat
 import Synchronization
 
@@ -108,10 +107,8 @@ public final class Archiver: Sendable {
         guard record.payload.count == header.payloadBytes else {
             throw .payload(header.stamp.lsn)
         }
-        if let base = record.payload.baseAddress, record.payload.count > 0 {
-            guard clinux_crc32c(0, base, record.payload.count) == header.payloadCRC else {
-                throw .payload(header.stamp.lsn)
-            }
+        guard Checksum.crc32c(record.payload) == header.payloadCRC else {
+            throw .payload(header.stamp.lsn)
         }
     }
 

@@ -56,15 +56,25 @@ struct Timeline {
         records: [CataloguedSegment], snapshots: [CataloguedSegment], unusable: [UnusableSegment],
         tail: TailIndex?
     ) {
+        self.init(
+            runs: records.map { RecordRun($0) }, snapshots: snapshots, unusable: unusable,
+            tail: tail)
+    }
+
+    /// `runs` may be pieces of segments; those of logs are disjoint.
+    init(
+        runs: [RecordRun], snapshots: [CataloguedSegment], unusable: [UnusableSegment],
+        tail: TailIndex?
+    ) {
         self.snapshots = snapshots
         self.unusable = unusable
-        var logs = records.filter { $0.name.kind == .log }.map { RecordRun($0) }
+        var logs = runs.filter { !$0.isMerged }.sorted { $0.first < $1.first }
         if let tail, let run = RecordRun(tail) { logs.append(run) }
         self.logs = logs
-        let merged = records.filter { $0.name.kind == .merged }.map { RecordRun($0) }
+        let merged = runs.filter(\.isMerged)
         self.merged = merged
-        runs = (logs + merged.filter { run in !logs.contains { $0.overlaps(run) } })
-            .sorted { $0.first < $1.first }
+        let alone = merged.filter { run in !logs.contains { $0.overlaps(run) } }
+        self.runs = (logs + alone).sorted { $0.first < $1.first }
         tailFailure = tail.flatMap { tail in
             tail.failure.map { (tail.last?.lsn ?? tail.archived, $0) }
         }
@@ -88,7 +98,7 @@ struct Timeline {
     private func follows(_ run: RecordRun, _ previous: RecordRun?) -> Bool {
         guard case .segment(let segment) = run.origin,
             let previous, case .segment(let before) = previous.origin,
-            before.name.kind == .log, segment.name.kind == .log,
+            segment.name != before.name, before.name.kind == .log, segment.name.kind == .log,
             segment.footer.header.predecessor != .none
         else { return true }
         return segment.footer.header.predecessor == before.footer.digest
