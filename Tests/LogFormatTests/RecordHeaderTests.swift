@@ -16,13 +16,17 @@ private func decoded(_ sector: [UInt8], salt: UInt32 = salt) -> RecordHeader? {
     sector.withUnsafeBytes { RecordHeader.decode($0.baseAddress!, salt: salt) }
 }
 
+/// Sectors of the longest write.
+private let longest = UInt64(RecordHeader.payloadBytesMax / Sector.bytes)
+
 private let valid: [RecordHeader] = [
     RecordHeader(
         stamp: Stamp(lsn: LSN(1), wallNanoseconds: 1_795_255_503_200_000_000), kind: .write,
         extent: Extent(start: 2048, count: 8), payloadBytes: 4096, payloadCRC: 0xDEAD_BEEF),
     RecordHeader(
         stamp: Stamp(lsn: LSN(0x0102_0304_0506_0708), wallNanoseconds: -5), kind: .write,
-        extent: Extent(start: (1 << 54) - 8192, count: 8192), payloadBytes: 4 << 20, payloadCRC: 0,
+        extent: Extent(start: (1 << 54) - longest, count: longest),
+        payloadBytes: RecordHeader.payloadBytesMax, payloadCRC: 0,
         durableLSN: LSN(0x0102_0304_0506_0700)),
     RecordHeader(
         stamp: Stamp(lsn: LSN(2), wallNanoseconds: 0), kind: .zero,
@@ -88,7 +92,8 @@ private let valid: [RecordHeader] = [
     @Test(
         arguments: [
             (.write, 0, 0, 0), (.write, 0, 8, 4095), (.write, 0, 7, 4096), (.write, 0, 8, 0),
-            (.write, 0, 8200, 8200 * 512), (.write, UInt64.max, 8, 4096),
+            (.write, 0, longest + 1, RecordHeader.payloadBytesMax + 512),
+            (.write, UInt64.max, 8, 4096),
             (.write, 1 << 54, 8, 4096),
             (.zero, 0, 0, 0), (.zero, 0, 1, 512), (.zero, 1, 1 << 54, 0), (.zero, 5, .max, 0),
             (.discard, 0, 0, 0), (.flush, 0, 1, 0), (.flush, 0, 0, 512), (.mark, 0, 0, 0),
