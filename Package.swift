@@ -65,11 +65,6 @@ let package = Package(
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
-            ],
-            exclude: [
-                "Commands", "Daemon", "Support/Failures.swift", "Support/ImageOwner.swift",
-                "Support/NotRestorable+Text.swift", "Support/VolumeLocation.swift",
-                "Support/SourceFile.swift", "Support/MonitoredProgress.swift",
             ], swiftSettings: swiftSettings),
         .testTarget(
             name: "CommandTests", dependencies: ["CommandText"], swiftSettings: swiftSettings),

@@ -118,7 +118,12 @@ extension ProtectedVolume {
     /// reading the log and `close` make sense. Throws when the disk does not take it: nothing
     /// durable is lost then, the next opening goes on from the log.
     public func quiesce() throws(DeviceError) {
-        try flush()
+        do throws(DeviceError) {
+            try flush()
+        } catch {
+            // Quiesced before: nothing can have come since.
+            guard error == .shuttingDown else { throw error }
+        }
         ring.closeOrder()
         try waitDurable(ring.reserved)
         for attempt in 0..<3 {

@@ -19,6 +19,9 @@ enum Entry {
             try command.run()
         } catch let failure as CommandFailure {
             end(with: failure)
+        } catch let failure as ReportedFailure {
+            Terminal.error(failure.message)
+            exit(failure.status.rawValue)
         } catch {
             end(withParserError: error)
         }
@@ -64,7 +67,9 @@ struct LogDisk: ParsableCommand {
             disk.img, to use as a disk: for a loop device, a virtual machine or any program.
             """,
         version: Version.text,
-        subcommands: [])
+        subcommands: [
+            Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
+        ])
 
     func run() throws {
         Terminal.out(Self.overview)

@@ -7,6 +7,7 @@ import CommandText
 import DiskIO
 import Foundation
 import History
+import LogFormat
 import ProtectedVolume
 
 struct Create: ParsableCommand {

@@ -98,7 +98,7 @@ struct Mount: ParsableCommand {
                 } else {
                     for warning in warnings { Terminal.warn(warning) }
                     try? printReady()
-                    fflush(stdout)
+                    fflush(nil)
                 }
             }
         } catch {

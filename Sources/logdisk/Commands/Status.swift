@@ -41,7 +41,7 @@ struct Status: ParsableCommand {
                 Terminal.out(report.text(since: since.map { ($0.report, ($0.at).seconds(to: now)) }))
             }
             guard watch else { return }
-            fflush(stdout)
+            fflush(nil)
             earlier = (report, now)
             sleep(1)
         }

@@ -28,6 +28,11 @@ struct Unmount: ParsableCommand {
     func run() throws {
         let location = VolumeLocation(target)
         if try removeStale(location) { return }
+        guard location.isVolume else {
+            throw CommandFailure(
+                .noSuchVolume, target, "it is neither a mount of logdisk nor a volume",
+                hint: "findmnt -t fuse.logdisk lists the mounts")
+        }
         guard let client = try location.client() else {
             throw CommandFailure(
                 .failed, target, "it is not mounted", hint: "logdisk status \(target)")

@@ -12,6 +12,7 @@ import HummingbirdCore
 import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// What the socket controls. Calls may block and come from many threads.
 protocol ControlTarget: AnyObject, Sendable {
@@ -29,6 +30,8 @@ final class ControlServer: Sendable {
     private let pool = NIOThreadPool(numberOfThreads: 4)
     private let loops = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     private let log: Logger
+    /// Requests whose answer is not written yet.
+    private let inFlight = Atomic<Int>(0)
 
     init(target: any ControlTarget, volume: String, log: Logger) throws(CommandFailure) {
         self.target = target
@@ -41,14 +44,11 @@ final class ControlServer: Sendable {
     func start() throws {
         pool.start()
         let responder = routes().buildResponder()
-        let serverLog = log
-        let path = socket.path
-        let loops = loops
-        try waiting {
+        try waiting { [self] in
             try await withCheckedThrowingContinuation { (started: Continuation) in
                 Task.detached {
                     do {
-                        try await Self.serve(responder, path, loops, serverLog, started)
+                        try await self.serve(responder, started)
                     } catch {
                         started.resume(throwing: error)
                     }
@@ -59,24 +59,26 @@ final class ControlServer: Sendable {
 
     private typealias Continuation = CheckedContinuation<Void, any Error>
 
-    private static func serve(
-        _ responder: RouterResponder<BasicRequestContext>, _ path: String,
-        _ loops: MultiThreadedEventLoopGroup, _ log: Logger, _ started: Continuation
+    private func serve(
+        _ responder: RouterResponder<BasicRequestContext>, _ started: Continuation
     ) async throws {
         var quiet = log
+        let log = self.log
+        let path = socket.path
         quiet.logLevel = .error
         let server = try HTTPServerBuilder.http1().buildServer(
             configuration: ServerConfiguration(address: .unixDomainSocket(path: path)),
             eventLoopGroup: loops, logger: quiet
-        ) { request, writer, channel in
+        ) { [self] request, writer, channel in
             let context = BasicRequestContext(
                 source: ApplicationRequestContextSource(channel: channel, logger: log))
-            let response: Response
-            do {
-                response = try await responder.respond(to: request, context: context)
-            } catch let error as HTTPError {
-                let failure = CommandFailure(.usage, "", error.body ?? error.status.reasonPhrase)
-                response = Self.response(failure, error.status)
+            inFlight.add(1, ordering: .acquiringAndReleasing)
+            defer { inFlight.subtract(1, ordering: .acquiringAndReleasing) }
+            var response = try await responder.respond(to: request, context: context)
+            if response.status == .notFound {
+                let failure = CommandFailure(
+                    .usage, "", "there is no such request: \(request.method) \(request.uri.path)")
+                response = Self.response(failure, .notFound)
             }
             try await writer.write(response: response.head, body: response.body)
         } onServerRunning: { _ in
@@ -87,8 +89,12 @@ final class ControlServer: Sendable {
         try await server.run()
     }
 
-    /// Takes the socket's name away; nobody can connect any more.
-    func removeSocket() { unlink(socket.path) }
+    /// Takes the socket's name away, so that nobody can connect any more, and waits a moment for
+    /// the answers that are under way: the process ends soon after.
+    func stop() {
+        unlink(socket.path)
+        for _ in 0..<200 where inFlight.load(ordering: .acquiring) > 0 { usleep(10_000) }
+    }
 
     private func routes() -> Router<BasicRequestContext> {
         let router = Router()
@@ -100,13 +106,11 @@ final class ControlServer: Sendable {
                 body: ResponseBody(byteBuffer: ByteBuffer(string: text)))
         }
         router.get("/v1/status") { [self] _, _ in await reply { target.status() } }
-        router.post("/v1/mark") { [self] request, context in
-            let name = try await Self.name(in: request, context)
-            return await reply { try target.mark(name ?? "") }
+        router.post("/v1/mark") { [self] request, _ in
+            await reply(to: request) { try target.mark($0 ?? "") }
         }
-        router.post("/v1/snapshot") { [self] request, context in
-            let name = try await Self.name(in: request, context)
-            return await reply { try target.snapshot(name: name) }
+        router.post("/v1/snapshot") { [self] request, _ in
+            await reply(to: request) { try target.snapshot(name: $0) }
         }
         router.post("/v1/archive") { [self] _, _ in await reply { try target.archive() } }
         router.post("/v1/unmount") { [self] _, _ in
@@ -118,18 +122,23 @@ final class ControlServer: Sendable {
         return router
     }
 
-    /// The name in a body of JSON; nil for an empty body.
-    private static func name(
-        in request: Request, _ context: BasicRequestContext
-    ) async throws -> String? {
-        let body = try await request.body.collect(upTo: 64 << 10)
-        if body.readableBytes == 0 { return nil }
+    /// Answers a request whose body is JSON with a name, or empty.
+    private func reply<Reply: Encodable & Sendable>(
+        to request: Request, _ body: @escaping @Sendable (String?) throws -> Reply
+    ) async -> Response {
+        var name: String?
         do {
-            let data = Data(body.readableBytesView)
-            return try JSONDecoder().decode(NameRequest.self, from: data).name
+            let bytes = try await request.body.collect(upTo: 64 << 10)
+            if bytes.readableBytes > 0 {
+                let data = Data(bytes.readableBytesView)
+                name = try JSONDecoder().decode(NameRequest.self, from: data).name
+            }
         } catch {
-            throw HTTPError(.badRequest, message: "the body is not {\"name\": \"...\"}")
+            let failure = CommandFailure(
+                .usage, "", "the body is not understood", hint: "send {\"name\": \"NAME\"}")
+            return Self.response(failure, .badRequest)
         }
+        return await reply { [name] in try body(name) }
     }
 
     private func reply<Reply: Encodable & Sendable>(

@@ -122,6 +122,8 @@ extension CommandFailure {
                 .usage, object, "\(path) is too small",
                 cause: "\(bytes) bytes, the volume has \(needed)",
                 hint: "choose a device of at least \(ByteSize(bytes: needed))")
+        case .notRestorable(let refusal):
+            self.init(refusal, object: object)
         case .cancelled:
             self = .interrupted
         }

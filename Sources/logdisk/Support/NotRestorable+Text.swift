@@ -45,6 +45,8 @@ extension Target {
         switch self {
         case .now: "now"
         case .time(let wall): TimeText.rfc3339(wall)
+        case .ago(let nanoseconds):
+            DurationText(seconds: nanoseconds / 1_000_000_000).description + " ago"
         case .lsn(let lsn): "lsn:\(lsn)"
         case .mark(let name): "mark:\(name)"
         }

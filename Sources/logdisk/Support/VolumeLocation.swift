@@ -4,6 +4,7 @@ import CommandText
 import DiskIO
 import Foundation
 import FuseMount
+import LogFormat
 import ProtectedVolume
 
 struct VolumeLocation: Sendable {
@@ -30,6 +31,9 @@ struct VolumeLocation: Sendable {
         _ = try superblock()
         return VolumeFolder.holder(path, on: DiskStorage())
     }
+
+    /// Whether the folder looks like a volume, damaged or not.
+    var isVolume: Bool { DiskStorage().exists(path + "/superblock") }
 
     func superblock() throws(CommandFailure) -> Superblock {
         try translating(object) { try VolumeFolder.peek(path, on: DiskStorage()) }

@@ -1,0 +1,24 @@
+// The log of a mount: a line each on standard error, `TIME level: message`.
+
+import CLinux
+import CommandText
+import Logging
+
+struct LineLogHandler: LogHandler {
+    var logLevel = Logger.Level.info
+    var metadata = Logger.Metadata()
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(
+        level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String,
+        file: String, function: String, line: UInt
+    ) {
+        // Milliseconds are enough here.
+        let wall = clinux_wall_ns() / 1_000_000 * 1_000_000
+        Terminal.error("\(TimeText.rfc3339(wall)) \(level): \(message)")
+    }
+}

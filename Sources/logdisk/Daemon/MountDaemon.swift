@@ -1,0 +1,214 @@
+// The process of a mount: opens the volume, serves the file and the control socket, archives, takes
+// snapshots, and ends cleanly when the file is unmounted, by whomever.
+//
+//   open volume ── mount ── control socket ── ready ── serve ── unmounted ── drain ── close
+//
+// Threads: the main thread serves the mount (and FuseMount's workers); one thread each archives,
+// takes snapshots by the clock, and waits for signals. Each sleeps while the volume is idle.
+// SIGTERM and SIGINT unmount: when the mount is in use it vanishes from the tree and ends with its
+// last user; a second signal takes it away from its users. SIGHUP is ignored.
+
+import BlockModel
+import CLinux
+import CommandText
+import Foundation
+import FuseMount
+import Logging
+import ProtectedVolume
+import Synchronization
+
+final class MountDaemon: Sendable {
+    struct Options: Sendable {
+        var ringBytes: UInt64?
+        var snapshotSeconds: Int64?
+        var allowOther = false
+        var onFull = ProtectedVolume.OnFull.hold
+    }
+
+    private let location: VolumeLocation
+    private let mountPoint: String
+    private let options: Options
+    private let log: Logger
+    private let isEnding = Atomic<Bool>(false)
+
+    init(volume: String, mountPoint: String, _ options: Options) {
+        location = VolumeLocation(volume)
+        self.mountPoint = PathText.canonical(mountPoint)
+        self.options = options
+        LoggingSystem.bootstrap { _ in LineLogHandler() }
+        var log = Logger(label: "logdisk")
+        log.logLevel = .info
+        self.log = log
+    }
+
+    /// Serves until unmounted. `didStart` is called, with warnings, when the file can be used.
+    func run(didStart: ([String]) -> Void) throws(CommandFailure) {
+        SignalMask.block([SIGINT, SIGTERM])
+        signal(SIGHUP, SIG_IGN)
+        signal(SIGPIPE, SIG_IGN)
+        umask(0o077)
+        var volumeOptions = ProtectedVolume.Options()
+        volumeOptions.ringBytes = options.ringBytes
+        volumeOptions.onFull = options.onFull
+        let service = try VolumeService(
+            location, purpose: VolumeHolder.mountPrefix + mountPoint, volumeOptions, log: log)
+        do {
+            try serve(service, didStart)
+        } catch {
+            // The volume goes back to rest; the failure above is what the user must see.
+            try? service.close()
+            throw error
+        }
+        log.info("unmounted; bringing the log to the image")
+        try service.close()
+        log.info("closed cleanly")
+    }
+
+    private func serve(
+        _ service: VolumeService, _ didStart: ([String]) -> Void
+    ) throws(CommandFailure) {
+        try service.closeGap()
+        let mount = try makeMount(service)
+        // Nothing that this process keeps open or stands in may hinder an unmount of other things.
+        chdir("/")
+        let target = MountTarget(service, mount, self.mountPoint)
+        let server = try ControlServer(target: target, volume: location.path, log: log)
+        do {
+            try translating(location.object) { try server.start() }
+        } catch {
+            try? mount.requestUnmount(.lazy)
+            throw error
+        }
+        defer { server.stop() }
+        startThreads(service, mount)
+        didStart(service.folder.warnings)
+        ServiceNotifier.tell("READY=1")
+        log.info("serving \(location.path) on \(mountPoint)")
+        defer {
+            isEnding.store(true, ordering: .sequentiallyConsistent)
+            ServiceNotifier.tell("STOPPING=1")
+        }
+        do throws(MountError) {
+            try mount.run()
+        } catch { throw CommandFailure(error, object: mountPoint) }
+    }
+
+    private func makeMount(_ service: VolumeService) throws(CommandFailure) -> FuseMount {
+        do throws(MountError) {
+            return try FuseMount(
+                device: service.volume, mountPoint: mountPoint,
+                options: MountOptions(
+                    allowOther: options.allowOther, fileSystemName: location.path))
+        } catch { throw CommandFailure(error, object: mountPoint) }
+    }
+
+    // MARK: - threads
+
+    private func startThreads(_ service: VolumeService, _ mount: FuseMount) {
+        Self.background("archiver") { self.archive(service) }
+        if let seconds = options.snapshotSeconds {
+            Self.background("snapshots") { self.takeSnapshots(service, every: seconds) }
+        }
+        Thread { self.waitForSignals(mount) }.start()
+    }
+
+    private static func background(_ name: String, _ body: @escaping @Sendable () -> Void) {
+        let thread = Thread {
+            clinux_thread_name(name)
+            _ = clinux_thread_background(10)  // without it the thread is only less modest
+            body()
+        }
+        thread.start()
+    }
+
+    private static let segmentLogBytes: UInt64 = 64 << 20
+    private static let segmentRecords: UInt64 = 1 << 18
+    private static let retrySeconds: UInt32 = 5
+
+    private func archive(_ service: VolumeService) {
+        // A small WAL must not fill up before the first segment is due.
+        let bytes = min(Self.segmentLogBytes, service.folder.superblock.walBytesMax / 4)
+        while let last = service.volume.waitForArchiveWork(
+            minLogBytes: bytes, minRecords: Self.segmentRecords)
+        {
+            do throws(CommandFailure) {
+                try service.archive(through: last)
+            } catch {
+                log.error("\(error.text(verb: "archive"))")
+                sleep(Self.retrySeconds)
+            }
+        }
+    }
+
+    private func takeSnapshots(_ service: VolumeService, every seconds: Int64) {
+        while true {
+            sleep(UInt32(clamping: seconds))
+            if isEnding.load(ordering: .sequentiallyConsistent) { return }
+            guard service.hasChangedSinceSnapshot else { continue }
+            do throws(CommandFailure) {
+                _ = try service.snapshot(name: nil)
+            } catch {
+                log.error("\(error.text(verb: "snapshot"))")
+            }
+        }
+    }
+
+    private func waitForSignals(_ mount: FuseMount) {
+        var mode = UnmountMode.whenFree
+        while true {
+            let signal = SignalMask.wait(for: [SIGINT, SIGTERM])
+            log.notice("signal \(signal): unmounting")
+            do throws(MountError) {
+                try mount.requestUnmount(mode)
+            } catch {
+                if case .busy = error, mode == .whenFree {
+                    log.warning("\(error); the mount ends with its last user, or at the next signal")
+                    try? mount.requestUnmount(.lazy)
+                } else {
+                    log.error("\(error)")
+                }
+            }
+            mode = .abort
+        }
+    }
+}
+
+/// The mount as its control socket sees it.
+private final class MountTarget: ControlTarget {
+    private let service: VolumeService
+    private let mount: FuseMount
+    private let mountPoint: String
+
+    init(_ service: VolumeService, _ mount: FuseMount, _ mountPoint: String) {
+        self.service = service
+        self.mount = mount
+        self.mountPoint = mountPoint
+    }
+
+    func status() -> StatusReport {
+        var report = service.status()
+        report.mountPoint = mountPoint
+        return report
+    }
+
+    func mark(_ name: String) throws(CommandFailure) -> PointReply { try service.mark(name) }
+
+    func snapshot(name: String?) throws(CommandFailure) -> SnapshotReply {
+        try service.snapshot(name: name)
+    }
+
+    func archive() throws(CommandFailure) -> PointReply { try service.archive() }
+
+    func unmount() throws(CommandFailure) {
+        do throws(MountError) {
+            try mount.requestUnmount(.whenFree)
+        } catch {
+            if error == .notMounted {
+                throw CommandFailure(
+                    .inUse, mountPoint, "it is unmounted, but its file is still open somewhere",
+                    hint: "close it: losetup -l shows loop devices")
+            }
+            throw CommandFailure(error, object: mountPoint)
+        }
+    }
+}

@@ -1,0 +1,109 @@
+// Full snapshots of an open volume, without a freeze.
+//
+// At a moment S the image begins to be watched, and the log up to S is archived. Then the image is
+// copied; blocks that changed since S come from history at S instead. What history holds at S also
+// tells where data lies, so that a block punched out after S is not taken for a hole.
+
+import BlockModel
+import CommandText
+import History
+import ProtectedVolume
+
+extension VolumeService {
+    /// Takes a snapshot; with a name, a mark at it.
+    func snapshot(name: String?) throws(CommandFailure) -> SnapshotReply {
+        if let name { try MarkName.check(name, object: object) }
+        let (segment, stamp) = try snapshotting.withLock { _ throws(CommandFailure) in
+            try takeSnapshot(name: name, usingHistory: true)
+        }
+        let bytes = (try? store.list().first { $0.name == segment })??.byteCount ?? 0
+        log.notice("snapshot of lsn \(stamp.lsn), \(ByteSize(bytes: bytes))")
+        return SnapshotReply(
+            lsn: stamp.lsn.rawValue, time: stamp.time, name: name, segment: "\(segment)",
+            bytes: bytes)
+    }
+
+    /// Whether there are records that no snapshot holds.
+    var hasChangedSinceSnapshot: Bool {
+        let newest = (try? store.list())?.last { $0.name.kind == .snapshot }
+        return newest.map { $0.name.last < volume.durableStamp.lsn } ?? true
+    }
+
+    /// Before anything is written: where records are missing between segments and log, records the
+    /// gap and takes a snapshot, from which history goes on.
+    func closeGap() throws(CommandFailure) {
+        let end = volume.recovery.end.lsn
+        let oldest = volume.oldestLSNInLog ?? end.next
+        guard archiver.archivedLSN < end, oldest > archiver.archivedLSN.next else { return }
+        try archive(through: end)
+        _ = try snapshotting.withLock { _ throws(CommandFailure) in
+            try takeSnapshot(name: nil, usingHistory: false)
+        }
+    }
+
+    private func takeSnapshot(
+        name: String?, usingHistory: Bool
+    ) throws(CommandFailure) -> (SegmentName, Stamp) {
+        do {
+            let result = try translating(object) {
+                guard let session = try volume.beginImageSnapshot() else {
+                    throw CommandFailure(.inUse, object, "another snapshot is being taken")
+                }
+                defer { session.end() }
+                if let name { _ = try volume.mark(name) }
+                try archive(through: session.stamp.lsn)
+                var view: PointInTimeView?
+                if usingHistory {
+                    let history = try HistoryCatalogue(store: store, volume: identity.volume)
+                    view = try PointInTimeView(history, at: session.stamp.lsn)
+                }
+                let segment = try SnapshotWriter(store: store, identity: identity).write(
+                    OnlineSnapshotSource(session, view), at: session.stamp,
+                    monitor: WorkMonitor(isCancelled: { self.isStopping }))
+                return (segment, session.stamp)
+            }
+            problems.withLock { $0[.snapshot] = nil }
+            return result
+        } catch {
+            if error.status != .interrupted {
+                problems.withLock { $0[.snapshot] = "the last snapshot failed: \(error.what)" }
+            }
+            throw error
+        }
+    }
+}
+
+/// The image at the moment that a session began at. One thread.
+private final class OnlineSnapshotSource: SnapshotSource {
+    private let session: ImageSnapshotSession
+    private let view: PointInTimeView?
+    let byteCount: UInt64
+
+    /// Without a view the image must not change meanwhile.
+    init(_ session: ImageSnapshotSession, _ view: PointInTimeView?) {
+        self.session = session
+        self.view = view
+        byteCount = session.volumeBytes
+    }
+
+    func nextData(from offset: UInt64) throws -> Range<UInt64>? {
+        if let view { return view.nextData(from: offset) }
+        return try session.nextData(from: offset)
+    }
+
+    func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
+        try session.readImage(into: target, at: offset)
+        // Asked after the read: what changes later does not concern it.
+        for range in session.changed(in: offset..<offset + UInt64(target.count)) {
+            guard let view else { throw ChangedMeanwhile() }
+            let start = Int(range.lowerBound - offset)
+            try view.read(
+                into: UnsafeMutableRawBufferPointer(
+                    rebasing: target[start..<start + range.count]), at: range.lowerBound)
+        }
+    }
+
+    private struct ChangedMeanwhile: Error, CustomStringConvertible {
+        var description: String { "the image changed while it was copied" }
+    }
+}

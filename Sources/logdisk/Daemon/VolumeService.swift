@@ -1,0 +1,216 @@
+// An open volume with its history: the volume writes the log, this turns the log into segments,
+// takes snapshots, and answers for both. Used by a mount for its lifetime, and for a moment by
+// commands on a volume that is not mounted.
+//
+// Threads: any may call; archiving and snapshots are one at a time each.
+
+import BlockModel
+import CommandText
+import DiskIO
+import Foundation
+import History
+import LogFormat
+import Logging
+import ProtectedVolume
+import Synchronization
+
+final class VolumeService: Sendable {
+    let path: String
+    /// The volume as the user named it, for messages.
+    let object: String
+    let folder: VolumeFolder
+    let volume: ProtectedVolume
+    let store: DirectoryStore
+    let archiver: Archiver
+    let log: Logger
+    private let archiving = Mutex(())
+    private let stopping = Atomic<Bool>(false)
+    let snapshotting = Mutex(())
+    let problems = Mutex<[ProblemArea: String]>([:])
+    let openedAt = ContinuousClock.now
+
+    /// What a problem concerns; a new one of the same area replaces the old.
+    enum ProblemArea: Int, Comparable {
+        case archive, gap, snapshot
+
+        static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+    }
+
+    /// Opens, locks and recovers the volume in `location`.
+    init(
+        _ location: VolumeLocation, purpose: String, _ options: ProtectedVolume.Options, log: Logger
+    ) throws(CommandFailure) {
+        path = location.path
+        object = location.object
+        self.log = log
+        let folder = try translating(location.object) {
+            try VolumeFolder.open(location.path, on: DiskStorage(), purpose: purpose)
+        }
+        self.folder = folder
+        do {
+            volume = try translating(location.object) {
+                try ProtectedVolume.open(folder, options)
+            }
+        } catch {
+            folder.close()
+            throw error
+        }
+        let store = DirectoryStore(
+            storage: folder.storage, directory: folder.segmentsDirectory)
+        self.store = store
+        do {
+            archiver = try translating(location.object) {
+                try store.removeUnfinished()
+                let identity = Self.identity(folder.superblock)
+                return try Archiver(store: store, identity: identity)
+            }
+        } catch {
+            try? volume.close()
+            folder.close()
+            throw error
+        }
+        volume.archived(through: min(archiver.archivedLSN, volume.recovery.end.lsn))
+        logRecovery()
+        try checkArchive()
+    }
+
+    /// New records must not get LSNs that segments have used.
+    private func checkArchive() throws(CommandFailure) {
+        let (archived, end) = (archiver.archivedLSN, volume.recovery.end.lsn)
+        guard archived > end else { return }
+        try? volume.close()
+        folder.close()
+        throw CommandFailure(
+            .damaged, object, "the log ends before the segments do",
+            cause: "lsn \(end) and \(archived)",
+            hint: "restore to a new image: logdisk replay \(object) --at now --output FILE")
+    }
+
+    static func identity(_ superblock: Superblock) -> SegmentIdentity {
+        SegmentIdentity(
+            volume: superblock.volume, volumeBytes: superblock.volumeBytes, epoch: superblock.epoch)
+    }
+
+    var identity: SegmentIdentity { Self.identity(folder.superblock) }
+
+    private func logRecovery() {
+        for warning in folder.warnings { log.warning("\(warning)") }
+        let recovery = volume.recovery
+        let end = "lsn \(recovery.end.lsn) of \(recovery.end.time)"
+        if recovery.wasClean {
+            log.info("opened \(path) at \(end)")
+        } else {
+            let work = "\(recovery.redoneRecords) records, \(ByteSize(bytes: recovery.redoneBytes))"
+            log.notice("recovered \(path) to \(end): redid \(work), in \(recovery.seconds) s")
+        }
+    }
+
+    /// Whether long work shall give up.
+    var isStopping: Bool { stopping.load(ordering: .relaxed) || Interruption.isRequested }
+
+    // MARK: - archive
+
+    /// Brings every record up to `last` into segments. A hole in the log becomes a recorded gap.
+    func archive(through last: LSN) throws(CommandFailure) {
+        do {
+            try archiving.withLock { _ throws(CommandFailure) in
+                guard archiver.archivedLSN < last else { return }
+                do throws(HistoryError) {
+                    try archiveOnce(through: last, acceptingGap: false)
+                } catch {
+                    guard case .order(let expected, let found) = error, found > expected else {
+                        throw CommandFailure(error, object: object)
+                    }
+                    let text = "records \(expected) to \(found.previous) are missing from the log"
+                    log.error("\(text)")
+                    problems.withLock { $0[.gap] = text + "; take a snapshot" }
+                    try translating(object) {
+                        try archiveOnce(through: last, acceptingGap: true)
+                    }
+                }
+            }
+            problems.withLock { $0[.archive] = nil }
+        } catch {
+            problems.withLock { $0[.archive] = "the log cannot be archived: \(error.text(verb: ""))" }
+            throw error
+        }
+    }
+
+    private func archiveOnce(through last: LSN, acceptingGap: Bool) throws(HistoryError) {
+        let volume = self.volume
+        let log = self.log
+        try archiver.archive(
+            from: volume.recordSource(after: archiver.archivedLSN, through: last), through: last,
+            acceptingGap: acceptingGap
+        ) { name in
+            log.debug("archived \(name)")
+            volume.archived(through: name.last)
+        }
+    }
+
+    // MARK: - end
+
+    /// Drains, applies, checkpoints, archives, and gives the volume free. Nothing may be in flight.
+    /// Throws after having closed all the same.
+    func close() throws(CommandFailure) {
+        defer { folder.close() }
+        stopping.store(true, ordering: .relaxed)
+        snapshotting.withLock { _ in }  // until one that runs has given up
+        let object = self.object
+        var failure: CommandFailure?
+        do throws(CommandFailure) {
+            try translating(object) { try volume.quiesce() }
+            try archive(through: volume.durableStamp.lsn)
+        } catch { failure = error }
+        do throws(CommandFailure) {
+            try translating(object) { try volume.close() }
+        } catch { failure = failure ?? error }
+        if let failure { throw failure }
+    }
+
+    /// Opens a volume that is not mounted for `body`, and closes it again.
+    static func withUnmounted<R>(
+        _ location: VolumeLocation, purpose: String,
+        _ body: (VolumeService) throws(CommandFailure) -> R
+    ) throws(CommandFailure) -> R {
+        var log = Logger(label: "logdisk")
+        log.logLevel = .error
+        var options = ProtectedVolume.Options()
+        options.ringBytes = 4 << 20
+        let service = try VolumeService(location, purpose: purpose, options, log: log)
+        let result: R
+        do throws(CommandFailure) {
+            result = try body(service)
+        } catch {
+            try? service.close()
+            throw error
+        }
+        try service.close()
+        return result
+    }
+}
+
+extension VolumeService {
+    /// Names the present moment.
+    func mark(_ name: String) throws(CommandFailure) -> PointReply {
+        try MarkName.check(name, object: object)
+        let stamp = try translating(object) { try volume.mark(name) }
+        log.notice("mark \(name) at lsn \(stamp.lsn)")
+        return PointReply(stamp, name: name)
+    }
+
+    /// Flushes, and brings everything up to now into segments.
+    func archive() throws(CommandFailure) -> PointReply {
+        let stamp = try translating(object) { try volume.barrier() }
+        try archive(through: stamp.lsn)
+        return PointReply(stamp)
+    }
+}
+
+extension PointReply {
+    init(_ stamp: Stamp, name: String? = nil) {
+        self.init(
+            lsn: stamp.lsn.rawValue, time: stamp.time, wallNanoseconds: stamp.wallNanoseconds,
+            name: name)
+    }
+}
