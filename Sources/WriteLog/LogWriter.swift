@@ -144,6 +144,11 @@ public final class LogWriter: @unchecked Sendable {
                 if inSecond { batch.pieces.second = batch.end }
                 continue
             }
+            if batch.end % ring.capacity == 0, batch.bytes > 0 {
+                // The record before filled the memory to its end: no pad tells of the wrap.
+                inSecond = true
+                batch.pieces.second = batch.end
+            }
             if batch.bytes + record.ringBytes > room { return (batch, false) }
             if batch.bytes + record.ringBytes > Self.appendBytesMax, batch.bytes > 0 { break }
             if batch.bytes == 0 { batch.firstLSN = record.lsn }
