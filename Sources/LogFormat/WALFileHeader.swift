@@ -54,9 +54,11 @@ public struct WALFileHeader: Hashable, Sendable {
         return String(repeating: "0", count: max(0, 12 - digits.count)) + digits + ".wal"
     }
 
-    /// The sequence in a file's name; nil for other names.
+    /// The sequence in a file's name; nil for other names. Never more than 12 digits, so that
+    /// counting on from it cannot overflow.
     public static func sequence(fileName: String) -> UInt64? {
-        guard fileName.hasSuffix(".wal"), let value = UInt64(fileName.dropLast(4)),
+        guard fileName.hasSuffix(".wal"), fileName.utf8.count == 16,
+            let value = UInt64(fileName.dropLast(4)),
             Self.fileName(sequence: value) == fileName
         else { return nil }
         return value

@@ -62,7 +62,9 @@ extension ProtectedVolume {
         }
         imageErrorCode.store(0, ordering: .relaxed)
         applier.mustBeDurable = max(applier.mustBeDurable, supersededBy)
-        release(through: target)
+        // Never past the durable mark, which only the deliberate fault can do: the writer still
+        // needs what lies behind it.
+        release(through: min(target, log.durable))
         return true
     }
 
@@ -83,7 +85,6 @@ extension ProtectedVolume {
                 if record.extent.start < lastEnd { isSorted = false }
                 lastEnd = record.extent.end
             }
-            applier.wall = record.wallNanoseconds
             position += record.ringBytes
         }
         if !isSorted { applier.pieces.sort { $0.extent.start < $1.extent.start } }
@@ -223,7 +224,10 @@ extension ProtectedVolume {
                 }
             case .flush, .mark, .pad: break
             }
-            if !record.isPad { applier.lsn = record.lsn }
+            if !record.isPad {
+                applier.lsn = record.lsn
+                applier.wall = record.wallNanoseconds
+            }
             position += record.ringBytes
         }
         applier.position = target

@@ -53,7 +53,7 @@ extension ProtectedVolume {
             return false
         }
         do throws(IOError) {
-            try folder.updateSuperblock { superblock in
+            try folder.updateSuperblocks { superblock in
                 if mark.lsn > superblock.checkpoint.lsn { superblock.checkpoint = mark }
                 superblock.isClean = isClean
             }

@@ -2,10 +2,11 @@
 // back, so that the next opening finds nothing to do.
 //
 // Order of steps at opening, each durable before the next:
-//   1. read the log from the checkpoint on and write its records to the image
-//   2. sync the image
-//   3. superblock: checkpoint = end of the valid prefix, epoch + 1, not clean
-//   4. the first WAL file of the epoch
+//   1. sync the WAL files: the last writer may have been killed between a write and its sync
+//   2. read the log from the checkpoint on and write its records to the image
+//   3. sync the image
+//   4. superblock: checkpoint = end of the valid prefix, epoch + 1, not clean
+//   5. the first WAL file of the epoch
 // A crash between any two of them leads to the same result at the next opening.
 
 import BlockModel
@@ -45,7 +46,7 @@ extension ProtectedVolume {
         let epoch = max(superblock.epoch, contents.highestEpoch) + 1
         let log = try VolumeFolder.translate { () throws(IOError) in
             try folder.image.sync()
-            try folder.updateSuperblock { superblock in
+            try folder.updateSuperblocks { superblock in
                 superblock.checkpoint = contents.last
                 superblock.epoch = epoch
                 superblock.epochFirstLSN = contents.last.lsn.next
@@ -77,10 +78,22 @@ extension ProtectedVolume {
                 ringBytes: options.ringBytes ?? superblock.ringBytes), clock: options.clock)
     }
 
+    /// What is read from the log must stay there: the image is going to rest on it.
+    private static func syncLog(_ folder: VolumeFolder) throws(IOError) {
+        let directory = folder.walDirectory
+        for name in try folder.storage.list(directory)
+        where WALFileHeader.sequence(fileName: name) != nil {
+            let file = try folder.storage.open("\(directory)/\(name)", OpenOptions(.readWrite))
+            defer { file.close() }
+            try file.sync()
+        }
+    }
+
     /// Reads the log and brings the image up to it.
     static func recover(
         _ folder: VolumeFolder, _ superblock: Superblock, repairing: Bool
     ) throws(VolumeError) -> LogContents {
+        try VolumeFolder.translate { () throws(IOError) in try syncLog(folder) }
         let image = folder.image
         let volumeSectors = superblock.volumeBytes >> Sector.shift
         let contents: LogContents

@@ -91,6 +91,13 @@ public final class VolumeFolder: @unchecked Sendable {
         current = next
     }
 
+    /// Changes both slots, one after the other: what only the new state allows, such as giving log
+    /// files free, must not hang on a single slot.
+    func updateSuperblocks(_ change: (inout Superblock) -> Void) throws(IOError) {
+        try updateSuperblock(change)
+        try updateSuperblock { _ in }
+    }
+
     /// Gives the volume free. Idempotent.
     public func close() {
         image.close()
@@ -205,15 +212,9 @@ extension VolumeFolder {
             throw .inUse(path, holder: readHolder(path, on: storage))
         }
         let text = Array("\(getpid())\n\(purpose)\n".utf8)
-        try translate { () throws(IOError) in
-            try file.truncate(to: 0)
-            // The array lives through the call.
-            var failure: IOError?
-            text.withUnsafeBytes { bytes in
-                do throws(IOError) { try file.write(bytes, at: 0) } catch { failure = error }
-            }
-            if let failure { throw failure }
-        }
+        // The text only helps others to say who has it: a full disk must not keep a volume shut.
+        try? file.truncate(to: 0)
+        text.withUnsafeBytes { try? file.write($0, at: 0) }
         return file
     }
 
@@ -306,6 +307,7 @@ extension VolumeFolder {
         if !storage.exists(path) {
             try translate { () throws(IOError) in try storage.createDirectory(path) }
             created.append(path)
+            try translate { () throws(IOError) in try storage.syncDirectory(parent(of: path)) }
         }
         created.append(path + "/lock")
         let lockFile = try takeLock(path, on: storage, purpose: "create")
@@ -340,6 +342,13 @@ extension VolumeFolder {
             if logs != path { try storage.syncDirectory(logs) }
             return folder
         }
+    }
+
+    private static func parent(of path: String) -> String {
+        var names = path.split(separator: "/", omittingEmptySubsequences: true)
+        if !names.isEmpty { names.removeLast() }
+        let folder = names.joined(separator: "/")
+        return path.hasPrefix("/") ? "/" + folder : folder.isEmpty ? "." : folder
     }
 
     /// Ends a creation: image and base snapshot are in place.

@@ -14,17 +14,19 @@
 // Then the usable files are read in order from the last one that begins at or before the
 // checkpoint + 1. The prefix ends at the first record that is missing or invalid (EndCase):
 //
-//   a later record declares     prefix reaches    an unreadable   case      what happens
-//   a missing LSN durable       the checkpoint    file may hold
-//                                                 what follows
-//   yes                         any               any             damaged   refused (13)
-//   no                          any               yes             damaged   refused (13)
-//   no                          no                no              behind    goes on at checkpoint:
-//                                                                           the image is ahead
-//   no                          yes               no              ended     goes on after the
-//                                                                           prefix; what lies
-//                                                                           behind it was never
-//                                                                           acknowledged
+//   an unreadable   a later record   prefix       a later   case      what happens
+//   or shortened    declares a       reaches the  record
+//   file may hold   missing LSN      checkpoint   exists
+//   what follows    durable
+//   yes             any              any          any       damaged   refused (13)
+//   no              yes              any          any       damaged   refused (13)
+//   no              no               no           yes       damaged   refused (13): a record was
+//                                                                     durable, its successors count
+//   no              no               no           no        behind    goes on at the checkpoint:
+//                                                                     the image is ahead
+//   no              no               yes          any       ended     goes on after the prefix;
+//                                                                     what lies behind it was never
+//                                                                     acknowledged
 //
 // Records of an epoch at or after the first LSN of a later epoch never count: recovery cut them
 // off once. RecoveryTests walks all combinations.
@@ -57,10 +59,12 @@ public enum EndCase: Hashable, Sendable {
     case ended, behind, damaged
 
     public static func decide(
-        laterRecordClaimsMissing: Bool, reachesCheckpoint: Bool, unreadableFileMayFollow: Bool
+        damagedFileMayFollow: Bool, laterRecordClaimsMissing: Bool, reachesCheckpoint: Bool,
+        laterRecordExists: Bool
     ) -> EndCase {
-        if laterRecordClaimsMissing || unreadableFileMayFollow { return .damaged }
-        return reachesCheckpoint ? .ended : .behind
+        if damagedFileMayFollow || laterRecordClaimsMissing { return .damaged }
+        if reachesCheckpoint { return .ended }
+        return laterRecordExists ? .damaged : .behind
     }
 }
 
@@ -120,6 +124,8 @@ private struct LogRecovery {
     var usable: [FoundWALFile] = []
     var contents: LogContents
     var unreadable: [FoundWALFile] = []
+    /// A readable record lies behind the prefix.
+    var laterRecordExists = false
 
     init(directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp) throws {
         self.storage = storage
@@ -186,9 +192,10 @@ private struct LogRecovery {
         let missing = max(end.next, first)
         try lookForClaims(missing: missing, from: stopped, headers: headers)
         contents.end = EndCase.decide(
+            damagedFileMayFollow: unreadable.contains { mayFollow($0) }
+                || usable[min(start, usable.count)...].contains { $0.isCutShort },
             laterRecordClaimsMissing: contents.claimed != nil,
-            reachesCheckpoint: end >= checkpoint.lsn,
-            unreadableFileMayFollow: unreadable.contains { mayFollow($0) })
+            reachesCheckpoint: end >= checkpoint.lsn, laterRecordExists: laterRecordExists)
         contents.unneeded += unreadable.filter { !mayFollow($0) }.map(\.path)
         return contents
     }
@@ -235,9 +242,11 @@ private struct LogRecovery {
                     usable[index].path, OpenOptions(.readOnly, isDirect: true))
                 cursor = WALFileCursor(file: file, header: headers[index], window: window)
             }
-            guard let claim = try cursor.claimedDurable(from: missing, below: limit),
-                claim >= missing
-            else { continue }
+            guard let claim = try cursor.claimedDurable(from: missing, below: limit) else {
+                continue
+            }
+            laterRecordExists = true
+            guard claim >= missing else { continue }
             contents.claimed = max(contents.claimed ?? .zero, claim)
         }
     }

@@ -82,6 +82,10 @@ public final class WALFiles: @unchecked Sendable {
         fileCountMax = max(3, Int(clamping: bytesMax / fileBytes))
         nextSequence = contents.highestSequence + 1
         spares = contents.unneeded
+        // Files whose making was cut short.
+        for name in try storage.list(directory) where name.hasSuffix(".wal.tmp") {
+            try storage.remove("\(directory)/\(name)")
+        }
         for found in contents.files {
             let file = try storage.open(found.path, OpenOptions(.readWrite, isDirect: true))
             let entry = WALFile(path: found.path, file: file, header: found.header)
@@ -131,14 +135,15 @@ public final class WALFiles: @unchecked Sendable {
             if prepared != nil { return (nil, nil) }
             if spares.isEmpty, count >= fileCountMax { throw .bound }
             nextSequence += 1
-            return (spares.isEmpty ? nil : spares.removeLast(), nextSequence - 1)
+            // Oldest first, so that what stays on disk is one run of LSNs.
+            return (spares.isEmpty ? nil : spares.removeFirst(), nextSequence - 1)
         }
         guard let sequence else { return }
         do throws(IOError) {
             let file = try make(sequence: sequence, from: spare, fillWithZeros: fillWithZeros)
             lock.withLock { prepared = file }
         } catch {
-            lock.withLock { if let spare { spares.append(spare) } }
+            lock.withLock { if let spare { spares.insert(spare, at: 0) } }
             throw .io(error)
         }
     }
@@ -166,9 +171,13 @@ public final class WALFiles: @unchecked Sendable {
                         UnsafeRawBufferPointer(start: block.base, count: Int(piece)), at: offset)
                 }
             }
+            // With the place of the first record: what an earlier life of this epoch left there
+            // would pass for one, and recovery would begin with it.
             let head = UnsafeMutableRawBufferPointer(
-                start: block.base, count: WALFileHeader.byteCount)
-            header.encode(to: head)
+                start: block.base, count: WALFileHeader.byteCount + RecordHeader.byteCount)
+            head.initializeMemory(as: UInt8.self, repeating: 0)
+            header.encode(
+                to: UnsafeMutableRawBufferPointer(rebasing: head[..<WALFileHeader.byteCount]))
             try file.write(UnsafeRawBufferPointer(head), at: 0)
             try file.sync()
             file.close()

@@ -53,8 +53,9 @@ public struct WALFileCursor {
         return LogRecord(header: record, payload: payload)
     }
 
-    /// The highest durable LSN that any readable header at or after `offset` declares, of records
-    /// with an LSN of at least `lsn` and below `limit`; nil where there is none.
+    /// Whether any readable header at or after `offset` is of a record with an LSN of at least
+    /// `lsn` and below `limit`: the highest durable LSN that such headers declare; nil where there
+    /// are none.
     public mutating func claimedDurable(from lsn: LSN, below limit: LSN) throws(IOError) -> LSN? {
         var claimed: LSN?
         var position = offset
@@ -102,6 +103,8 @@ public struct FoundWALFile: Sendable {
     public let header: Result<WALFileHeader, WALFileHeader.DecodeFailure>
     /// LSN of its first record; nil when it holds none that counts.
     public var firstLSN: LSN?
+    /// It lost its end: files have their full size before they get their name.
+    public var isCutShort = false
 
     /// Whether header and name agree.
     public var isConsistent: Bool {
@@ -128,6 +131,7 @@ public func findWALFiles(
         if case .success(let header) = header, header.sequence == sequence {
             var cursor = WALFileCursor(file: file, header: header, window: window)
             entry.firstLSN = try cursor.next()?.header.stamp.lsn
+            entry.isCutShort = try file.size() < header.fileBytes
         }
         found.append(entry)
     }
