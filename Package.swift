@@ -75,6 +75,9 @@ let package = Package(
         .testTarget(
             name: "LogFormatTests", dependencies: ["BlockModel", "LogFormat"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "HistoryTests", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]

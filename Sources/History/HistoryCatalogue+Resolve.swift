@@ -148,7 +148,7 @@ private struct Resolver {
 }
 
 /// Levenshtein distance in characters.
-func editDistance(_ a: String, _ b: String) -> Int {
+package func editDistance(_ a: String, _ b: String) -> Int {
     let (a, b) = (Array(a), Array(b))
     var row = Array(0...b.count)
     for i in a.indices {

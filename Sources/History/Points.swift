@@ -8,6 +8,11 @@ import LogFormat
 public struct RestorableRange: Hashable, Sendable {
     public var first: Stamp
     public var last: Stamp
+
+    public init(first: Stamp, last: Stamp) {
+        self.first = first
+        self.last = last
+    }
 }
 
 /// LSNs between (or before, or after) restorable ranges that cannot be restored, and why.
@@ -37,6 +42,12 @@ public struct HistoryGap: Hashable, Sendable {
     public var first: LSN
     public var last: LSN
     public var reason: Reason
+
+    public init(first: LSN, last: LSN, reason: Reason) {
+        self.first = first
+        self.last = last
+        self.reason = reason
+    }
 }
 
 extension HistoryGap.Reason: CustomStringConvertible {
@@ -61,6 +72,11 @@ extension HistoryGap.Reason: CustomStringConvertible {
 public struct MarkPoint: Hashable, Sendable {
     public var name: String
     public var stamp: Stamp
+
+    public init(name: String, stamp: Stamp) {
+        self.name = name
+        self.stamp = stamp
+    }
 }
 
 /// A snapshot that can be used.
@@ -108,6 +124,13 @@ public struct NotRestorable: Error, Hashable, Sendable {
     /// The nearest restorable points.
     public var before: Stamp?
     public var after: Stamp?
+
+    public init(target: Target, reason: Reason, before: Stamp? = nil, after: Stamp? = nil) {
+        self.target = target
+        self.reason = reason
+        self.before = before
+        self.after = after
+    }
 }
 
 extension NotRestorable.Reason: CustomStringConvertible {

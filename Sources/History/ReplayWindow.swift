@@ -112,7 +112,7 @@ struct ReplayWindows {
             }
         }
         if runs.isEmpty { return nil }
-        copies.sort { ($0.key, $0.target) < ($1.key, $1.target) }
+        copies.sort { ($0.key, $0.streamOffset) < ($1.key, $1.streamOffset) }
         let buffer =
             spare.popLast().flatMap { $0.count >= used ? $0 : nil } ?? AlignedBuffer(count: used)
         return ReplayWindow(view: view, runs: runs, copies: copies, buffer: buffer)
@@ -259,30 +259,28 @@ final class ReplayWindow: @unchecked Sendable {
         return UnsafeMutableRawBufferPointer(rebasing: new.bytes[..<count])
     }
 
-    /// Joins copies of one source whose blocks lie close together in the file.
+    /// Joins copies of one source whose blocks lie close together in the file. The tail of the log
+    /// is one group: it is read best in one pass.
     private static func groups(_ copies: [Copy], _ view: PointInTimeView) -> [Range<Int>] {
         var groups: [Range<Int>] = []
         var begin = 0
         var (firstOffset, lastEnd): (UInt64, UInt64) = (0, 0)
         for (i, copy) in copies.enumerated() {
-            var (offset, end): (UInt64, UInt64) = (copy.streamOffset, copy.streamOffset)
+            var isNear = i > begin && copies[begin].source == copy.source
             if case .segment(let reader) = view.sources[Int(copy.source)] {
                 let block = reader.table[Int(copy.block)]
-                (offset, end) = (
-                    block.storedOffset, block.storedOffset + UInt64(block.storedBytes)
-                )
-            } else {
-                end += UInt64(copy.count)
+                let end = block.storedOffset + UInt64(block.storedBytes)
+                // Blocks of a group rise in the file.
+                isNear =
+                    isNear && end - firstOffset <= UInt64(readBytesMax)
+                    && block.storedOffset < lastEnd + (128 << 10)
+                if !isNear { firstOffset = block.storedOffset }
+                lastEnd = end
             }
-            let isNear =
-                i > begin && copies[begin].source == copy.source && offset >= firstOffset
-                && end - firstOffset <= UInt64(readBytesMax)
-                && (offset <= lastEnd || offset - lastEnd < 128 << 10)
-            if !isNear {
-                if i > begin { groups.append(begin..<i) }
-                (begin, firstOffset) = (i, offset)
+            if !isNear, i > begin {
+                groups.append(begin..<i)
+                begin = i
             }
-            lastEnd = end
         }
         if begin < copies.count { groups.append(begin..<copies.count) }
         return groups

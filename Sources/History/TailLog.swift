@@ -2,8 +2,8 @@
 // a catalogue reaches up to the last durable record.
 
 import BlockModel
-import DiskIO
 import LogFormat
+import Synchronization
 
 /// Read access to a log's newest records. It must stay readable as long as the catalogue or a view
 /// made of it is in use: keep the volume locked (not mounted), or the WAL files from recycling.
@@ -19,4 +19,59 @@ public protocol TailLog: AnyObject, Sendable {
     func payload(
         of lsn: LSN, offset: Int, into target: UnsafeMutableRawBufferPointer
     ) throws
+}
+
+/// A TailLog over anything that can read records from an LSN on. Payloads are found by reading
+/// forward, so reads in LSN order cost one pass; one that goes back reopens the reader.
+public final class SequentialTail: TailLog {
+    private struct State: ~Copyable {
+        var source: (any RecordSource)?
+        /// The record read last, and its payload.
+        var current = LSN.zero
+        var payload: [UInt8] = []
+    }
+    private let open: @Sendable (LSN) throws -> any RecordSource
+    private let state: Mutex<State>
+
+    /// `open` gives a reader that begins at or before the record with the given LSN and checks
+    /// payloads against their headers.
+    public init(_ open: @escaping @Sendable (LSN) throws -> any RecordSource) {
+        self.open = open
+        state = Mutex(State())
+    }
+
+    public func records(after archived: LSN) throws -> any RecordSource {
+        try open(archived.next)
+    }
+
+    public func payload(
+        of lsn: LSN, offset: Int, into target: UnsafeMutableRawBufferPointer
+    ) throws {
+        try state.withLock { state in
+            if state.current != lsn { try seek(lsn, &state) }
+            guard state.current == lsn, offset + target.count <= state.payload.count else {
+                throw HistoryError.sourceEnds(expected: lsn)
+            }
+            state.payload.withUnsafeBytes {
+                target.copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: $0[offset..<offset + target.count]))
+            }
+        }
+    }
+
+    private func seek(_ lsn: LSN, _ state: inout State) throws {
+        if state.source == nil || state.current > lsn {
+            state.source = nil
+            state.source = try open(lsn)
+        }
+        while let record = try state.source?.next() {
+            guard record.header.stamp.lsn >= lsn else { continue }
+            guard Checksum.crc32c(record.payload) == record.header.payloadCRC else {
+                throw HistoryError.payload(record.header.stamp.lsn)
+            }
+            state.current = record.header.stamp.lsn
+            state.payload = Array(record.payload)
+            return
+        }
+    }
 }

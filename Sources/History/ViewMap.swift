@@ -9,22 +9,22 @@ import BlockModel
 import LogFormat
 
 /// A run of sectors and where its bytes are: 24 bytes of memory.
-struct ViewExtent: Equatable {
-    var start: UInt64
-    var count: UInt64
+package struct ViewExtent: Equatable {
+    package var start: UInt64
+    package var count: UInt64
     /// Source in the upper 24 bits, sector in the source's data stream in the lower 40.
-    var location: UInt64
+    package var location: UInt64
 
-    static let zeros = UInt64.max
+    package static let zeros = UInt64.max
     static let sourcesMax = (1 << 24) - 1
 
-    init(start: UInt64, count: UInt64, location: UInt64) {
+    package init(start: UInt64, count: UInt64, location: UInt64) {
         self.start = start
         self.count = count
         self.location = location
     }
 
-    static func location(source: Int, sector: UInt64) -> UInt64 {
+    package static func location(source: Int, sector: UInt64) -> UInt64 {
         UInt64(source) << 40 | sector
     }
 
@@ -50,12 +50,14 @@ struct ViewExtent: Equatable {
 }
 
 /// Lays lists over each other. Not for several threads.
-struct ViewMapBuilder {
+package struct ViewMapBuilder {
     /// Oldest first; sizes fall at least by half from each to the next.
     private var layers: [[ViewExtent]] = []
 
+    package init() {}
+
     /// Puts a sorted, disjoint list on top of everything so far.
-    mutating func add(_ layer: [ViewExtent]) {
+    package mutating func add(_ layer: [ViewExtent]) {
         if layer.isEmpty { return }
         layers.append(layer)
         while layers.count > 1, layers[layers.count - 2].count < 2 * layers[layers.count - 1].count
@@ -66,7 +68,7 @@ struct ViewMapBuilder {
 
     /// Puts the sector-changing records of `entries` with LSNs above `after`, up to `through`, on
     /// top, in their order.
-    mutating func add(_ entries: [SegmentEntry], source: Int, after: LSN, through: LSN) {
+    package mutating func add(_ entries: [SegmentEntry], source: Int, after: LSN, through: LSN) {
         let low = entries.partitioningIndex { $0.stamp.lsn > after }
         let high = entries.partitioningIndex { $0.stamp.lsn > through }
         guard low < high else { return }
@@ -95,7 +97,7 @@ struct ViewMapBuilder {
     }
 
     /// The whole map, zeros left out.
-    mutating func finish() -> [ViewExtent] {
+    package mutating func finish() -> [ViewExtent] {
         while layers.count > 1 { mergeTopTwo() }
         let all = layers.popLast() ?? []
         return all.contains { $0.isZeros } ? all.filter { !$0.isZeros } : all
