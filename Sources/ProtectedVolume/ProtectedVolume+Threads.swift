@@ -53,7 +53,7 @@ extension ProtectedVolume {
     /// Ticks without work until a thread goes idle.
     private static let quietTicks = 20
     /// Applied bytes after which a checkpoint is due; bounds recovery.
-    private static let checkpointBytes: UInt64 = 128 << 20
+    private static let checkpointBytes: UInt64 = 512 << 20
 
     private var batchBytes: UInt64 { min(ring.capacity / 8, 8 << 20) }
     private var applyBytes: UInt64 { ring.capacity / 4 }
