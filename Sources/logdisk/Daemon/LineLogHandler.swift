@@ -13,12 +13,9 @@ struct LineLogHandler: LogHandler {
         set { metadata[key] = newValue }
     }
 
-    func log(
-        level: Logger.Level, message: Logger.Message, metadata: Logger.Metadata?, source: String,
-        file: String, function: String, line: UInt
-    ) {
+    func log(event: LogEvent) {
         // Milliseconds are enough here.
         let wall = clinux_wall_ns() / 1_000_000 * 1_000_000
-        Terminal.error("\(TimeText.rfc3339(wall)) \(level): \(message)")
+        Terminal.error("\(TimeText.rfc3339(wall)) \(event.level): \(event.message)")
     }
 }

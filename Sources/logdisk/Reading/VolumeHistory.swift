@@ -1,0 +1,110 @@
+// The history of a volume for reading: of a mounted one by asking its process to bring everything
+// into segments first, of an unmounted one from segments and WAL. Nothing in the volume changes.
+
+import BlockModel
+import CommandText
+import DiskIO
+import Foundation
+import FuseMount
+import History
+import LogFormat
+import ProtectedVolume
+
+struct VolumeHistory {
+    let location: VolumeLocation
+    let superblock: Superblock
+    let catalogue: HistoryCatalogue
+    let store: DirectoryStore
+    let isMounted: Bool
+    /// Why the newest records of a mounted volume are not in the catalogue.
+    let missingNewest: CommandFailure?
+    /// The log of an unmounted volume, if it can be read.
+    let tail: WALTail?
+
+    init(_ location: VolumeLocation) throws(CommandFailure) {
+        self.location = location
+        superblock = try location.superblock()
+        let storage = DiskStorage()
+        let logs = VolumeFolder.logDirectory(location.path, superblock)
+        guard superblock.state == .ready else {
+            throw CommandFailure(VolumeError.halfCreated(location.path), object: location.object)
+        }
+        guard storage.isDirectory(logs + "/segments") else {
+            throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
+        }
+        let store = DirectoryStore(storage: storage, directory: logs + "/segments")
+        self.store = store
+        var tail: WALTail?
+        var missing: CommandFailure?
+        if let client = try location.client() {
+            isMounted = true
+            missing = Self.archive(client)
+        } else {
+            isMounted = false
+            let superblock = self.superblock
+            tail = try Self.translatingLog(location.object) {
+                try WALTail(directory: logs + "/wal", superblock: superblock, on: storage)
+            }
+        }
+        self.tail = tail
+        missingNewest = missing
+        let volume = superblock.volume
+        catalogue = try translating(location.object) {
+            try HistoryCatalogue(store: store, volume: volume, tail: tail)
+        }
+    }
+
+    /// The failure, if the mount could not do it.
+    private static func archive(_ client: ControlClient) -> CommandFailure? {
+        do {
+            let _: PointReply = try client.post("/v1/archive")
+            return nil
+        } catch let failure as CommandFailure {
+            return failure
+        } catch {
+            return CommandFailure(.failed, client.object, "\(error)")
+        }
+    }
+
+    private static func translatingLog<R>(
+        _ object: String, _ body: () throws -> R
+    ) throws(CommandFailure) -> R {
+        do {
+            return try body()
+        } catch {
+            throw CommandFailure(RecoveryFailure.volumeError(error), object: object)
+        }
+    }
+
+    // MARK: - targets
+
+    /// Reads what the user typed.
+    static func target(_ text: String, _ option: String) throws(CommandFailure) -> Target {
+        do throws(TargetError) {
+            return try Target.parse(text, now: clock())
+        } catch {
+            throw CommandFailure(
+                .usage, "", "\(option) \(text.isEmpty ? "''" : text) names no point in time",
+                cause: "\(error)",
+                hint: "now, -15m, 2026-11-21T10:05:03Z, '2026-11-21 10:05', lsn:1234 or mark:NAME")
+        }
+    }
+
+    /// Finds the point. A point that would be the last known one is refused while the newest
+    /// records cannot be had: it could be an older state than the one that was asked for.
+    func resolve(_ target: Target, barrier: Bool) throws(CommandFailure) -> ResolvedPoint {
+        let point = try translating(location.object) {
+            try catalogue.resolve(target, now: Self.clock(), barrier: barrier)
+        }
+        if let missingNewest, catalogue.last.map({ point.stamp.lsn >= $0.lsn }) ?? true {
+            throw missingNewest
+        }
+        return point
+    }
+
+    static func clock() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+}
