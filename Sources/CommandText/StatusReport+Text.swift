@@ -12,7 +12,7 @@ extension StatusReport {
         table.add(["log", "\(logDirectory)  (\(size(logFreeBytes)) free)"])
         table.add(["durable", "lsn \(durableLSN)" + (durableTime.map { " at \($0)" } ?? "")])
         table.add(["marks of the log", marksText])
-        table.add(["last flush", lastFlushTime ?? "none yet"])
+        table.add(["last flush", lastFlushTime ?? (isMounted ? "none yet" : "not known")])
         table.add([
             "last snapshot", lastSnapshot.map { "lsn \($0.lsn) at \($0.time)" } ?? "none",
         ])

@@ -38,7 +38,7 @@ extension ProtectedVolume {
         let superblock = folder.superblock
         var report = RecoveryReport()
         report.wasClean = superblock.isClean
-        let contents = try recover(folder, superblock, repairing: false)
+        let contents = try recover(folder, superblock, repairing: options.acceptsLoss)
         report.redoneRecords = contents.redoneRecords
         report.redoneBytes = contents.redoneBytes
         report.end = contents.last

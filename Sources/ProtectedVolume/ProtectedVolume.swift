@@ -35,6 +35,9 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
         public var ringBytes: UInt64?
         public var onFull = OnFull.hold
         public var clock = WallClock()
+        /// Opens a damaged log at the end of its valid prefix. Acknowledged records are lost then:
+        /// only for a repair that the user asked for.
+        public var acceptsLoss = false
         /// No threads: the caller runs `stepWriter`, `stepApplier` and `stepKeeper`.
         public var isManual = false
         /// Drawn anew for each epoch; given only by tests.

@@ -69,7 +69,7 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self,
+            Points.self, ReplayCommand.self, Verify.self, Inspect.self,
         ])
 
     func run() throws {

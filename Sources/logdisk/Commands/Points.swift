@@ -21,10 +21,14 @@ struct Points: ParsableCommand {
     @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
     var volume: String
 
-    @Option(help: ArgumentHelp("Only from this time on.", valueName: "TIME"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Only from this time on.", valueName: "TIME"))
     var from: String?
 
-    @Option(help: ArgumentHelp("Only up to this time.", valueName: "TIME"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Only up to this time.", valueName: "TIME"))
     var to: String?
 
     @Flag(help: "List every flush, not just the newest.")

@@ -111,9 +111,9 @@ struct ReplayCommand: ParsableCommand {
     private func words(_ point: ResolvedPoint) -> String {
         var lines = ["\(at) is \(point.stamp.words)"]
         func add(_ title: String, _ before: String?, _ after: String?) {
-            let both = [before.map { "before \($0)" }, after.map { "after \($0)" }]
+            let both = [before.map { "at or before: \($0)" }, after.map { "after: \($0)" }]
             let known = both.compactMap { $0 }
-            if !known.isEmpty { lines.append("\(title): " + known.joined(separator: ", ")) }
+            if !known.isEmpty { lines.append("\(title) " + known.joined(separator: ", ")) }
         }
         add("nearest flush", point.flushBefore?.words, point.flushAfter?.words)
         add(

@@ -37,8 +37,8 @@ struct Unmount: ParsableCommand {
             throw CommandFailure(
                 .failed, target, "it is not mounted", hint: "logdisk status \(target)")
         }
-        let accepted: AcceptedReply = try client.post("/v1/unmount")
-        waitForEnd(of: accepted.pid, location)
+        try request(client, location)
+        waitForEnd(location)
         let superblock = try location.superblock()
         guard superblock.isClean else {
             throw CommandFailure(
@@ -58,17 +58,19 @@ struct Unmount: ParsableCommand {
         var lsn: UInt64
     }
 
-    /// Takes away mounts of this volume whose process is dead. True when that was all there was.
+    /// Takes away mounts of this volume whose process is dead: it would hold the volume's lock.
+    /// True when that was all there was to do.
     private func removeStale(_ location: VolumeLocation) throws(CommandFailure) -> Bool {
-        let all = location.mountPoint.map { [$0] } ?? FuseMount.mountPoints(of: location.path)
-        let stale = all.filter { FuseMount.isStale($0) }
+        let stale = FuseMount.mountPoints(of: location.path)
+        guard !stale.isEmpty, VolumeFolder.holder(location.path, on: DiskStorage()) == nil else {
+            return false
+        }
         for mountPoint in stale {
             do throws(MountError) {
                 try FuseMount.unmount(mountPoint, .lazy)
             } catch { throw CommandFailure(error, object: target) }
             Terminal.warn("the process of the mount on \(mountPoint) had died; removed the mount")
         }
-        guard !stale.isEmpty, try location.holder() == nil else { return false }
         if output.json {
             try translating(target) {
                 let superblock = try location.superblock()
@@ -79,12 +81,22 @@ struct Unmount: ParsableCommand {
         return true
     }
 
+    private func request(_ client: ControlClient, _ location: VolumeLocation) throws {
+        do {
+            let _: AcceptedReply = try client.post("/v1/unmount")
+        } catch let failure as CommandFailure where failure.status == .unreachable {
+            // The process may have been quicker to end than its answer to arrive.
+            guard FuseMount.mountPoints(of: location.path).isEmpty else { throw failure }
+        }
+    }
+
     /// Polls the lock of the volume: it is let go when the process ends, however it ends.
-    private func waitForEnd(of pid: Int32, _ location: VolumeLocation) {
+    private func waitForEnd(_ location: VolumeLocation) {
         let storage = DiskStorage()
         var rounds = 0
+        let first = VolumeFolder.holder(location.path, on: storage)
         while let holder = VolumeFolder.holder(location.path, on: storage),
-            holder.processID == pid || holder.processID == 0
+            holder.processID == first?.processID
         {
             rounds += 1
             if rounds == 100 { Terminal.error("bringing the log to the image ...") }

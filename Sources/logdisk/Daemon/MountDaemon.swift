@@ -95,6 +95,11 @@ final class MountDaemon: Sendable {
 
     private func makeMount(_ service: VolumeService) throws(CommandFailure) -> FuseMount {
         do throws(MountError) {
+            // This process holds the volume now, so a mount that is there has lost its own.
+            if FuseMount.mountPoints(of: location.path).contains(mountPoint) {
+                log.notice("removing the mount of a process that died from \(mountPoint)")
+                try FuseMount.unmount(mountPoint, .lazy)
+            }
             return try FuseMount(
                 device: service.volume, mountPoint: mountPoint,
                 options: MountOptions(

@@ -4,6 +4,7 @@
 import BlockModel
 import CommandText
 import DiskIO
+import Foundation
 import FuseMount
 import History
 import ProtectedVolume
@@ -99,7 +100,9 @@ extension CommandFailure {
             case .notMounted: .noSuchVolume
             case .mountPointUnusable, .failed: .failed
             }
-        self.init(status, object, "\(error)", hint: error.hint)
+        self.init(
+            status, object, "\(error)",
+            hint: error.hint?.replacingOccurrences(of: "MOUNTPOINT", with: object))
     }
 
     init(_ error: HistoryError, object: String) {

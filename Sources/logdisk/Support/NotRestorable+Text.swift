@@ -10,8 +10,9 @@ extension CommandFailure {
         if case .unknownMark(let similar) = error.reason, !similar.isEmpty {
             hints.append("similar marks: " + similar.joined(separator: ", "))
         }
-        if let before = error.before { hints.append("nearest before: \(before.words)") }
-        if let after = error.after { hints.append("nearest after: \(after.words)") }
+        let isPlace = if case .unknownMark = error.reason { false } else { true }
+        if isPlace, let before = error.before { hints.append("nearest before: \(before.words)") }
+        if isPlace, let after = error.after { hints.append("nearest after: \(after.words)") }
         if hints.isEmpty { hints.append("logdisk points \(object) lists what can be restored") }
         self.init(
             .notRestorable, object, "\(error.target.words) cannot be restored",

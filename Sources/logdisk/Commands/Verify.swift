@@ -1,0 +1,194 @@
+// logdisk verify: reads everything and says what is damaged and which points that costs. With
+// --repair it cuts the log to its valid prefix and moves damaged files aside; it invents nothing.
+
+import ArgumentParser
+import BlockModel
+import CommandText
+import DiskIO
+import History
+import LogFormat
+import ProtectedVolume
+import WriteLog
+
+struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify",
+        abstract: "Read everything and say what is damaged.",
+        discussion: """
+            Checks both superblocks, the log, every segment with the chain of their digests, and \
+            the image against the history. Of a mounted volume the image is not compared. Exit \
+            code 13 when something is damaged.
+
+            --repair cuts a damaged log to its valid prefix and moves damaged files aside. \
+            Acknowledged writes behind the cut are lost; it says which.
+
+              logdisk verify /srv/vol
+              logdisk verify /srv/vol --repair
+            """)
+
+    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    var volume: String
+
+    @Flag(help: "Cut the log to its valid prefix, move damaged files aside.")
+    var repair = false
+
+    @OptionGroup var output: OutputOptions
+
+    func run() throws {
+        Interruption.begin()
+        let location = VolumeLocation(volume)
+        var findings = Findings()
+        if repair { try Repair(location).run(&findings) }
+        try verify(location, &findings)
+        if output.json {
+            try Terminal.json(findings)
+        } else {
+            Terminal.out(findings.text)
+        }
+        guard findings.isSound else {
+            throw CommandFailure(
+                .damaged, volume, "damaged", cause: "\(findings.damages.count) findings, see above",
+                hint: repair
+                    ? "logdisk snapshot \(volume) begins a new history from the image"
+                    : "logdisk verify \(volume) --repair cuts off or moves aside what is damaged")
+        }
+    }
+
+    private func verify(
+        _ location: VolumeLocation, _ findings: inout Findings
+    ) throws(CommandFailure) {
+        let superblock = try checkSuperblocks(location, &findings)
+        guard superblock.state == .ready else {
+            throw CommandFailure(VolumeError.halfCreated(location.path), object: volume)
+        }
+        let history: VolumeHistory
+        do {
+            history = try VolumeHistory(location)
+        } catch {
+            guard error.status == .damaged else { throw error }
+            findings.damages.append(error.what + (error.cause.map { " (\($0))" } ?? ""))
+            return
+        }
+        if let missing = history.missingNewest {
+            findings.damages.append("the mount cannot archive: " + missing.text(verb: "verify"))
+        }
+        checkLog(history, &findings)
+        try checkSegments(history, &findings)
+        if !history.isMounted { try checkImage(history, &findings) }
+    }
+
+    // MARK: - parts
+
+    private func checkSuperblocks(
+        _ location: VolumeLocation, _ findings: inout Findings
+    ) throws(CommandFailure) -> Superblock {
+        let superblock = try location.superblock()
+        let valid = (try? SuperblockFile.slots(location.path + "/superblock")) ?? []
+        let count = valid.filter { (try? $0.get()) != nil }.count
+        findings.checked.append("superblock: \(count) of \(Superblock.slotCount) copies valid")
+        // The very first generation has no second copy yet.
+        if count < Superblock.slotCount, superblock.generation > 1 {
+            findings.damages.append(
+                "one copy of the superblock is damaged; the next mount writes it anew")
+        }
+        return superblock
+    }
+
+    private func checkLog(_ history: VolumeHistory, _ findings: inout Findings) {
+        guard let contents = history.tail?.contents else {
+            findings.checked.append("log: in use by the mount, checked as segments")
+            return
+        }
+        findings.checked.append(
+            "log: \(contents.files.count) files, valid up to lsn \(contents.last.lsn)")
+        if contents.end == .damaged {
+            let claimed = contents.claimed.map { ", lsn \($0) had been reached" } ?? ""
+            findings.damages.append(
+                "acknowledged records after lsn \(contents.last.lsn) are lost from the log\(claimed)")
+        }
+    }
+
+    private func checkSegments(
+        _ history: VolumeHistory, _ findings: inout Findings
+    ) throws(CommandFailure) {
+        let progress = MonitoredProgress("segments", totalBytes: 0, isSilent: output.json)
+        defer { progress.finish() }
+        let report = try translating(volume) {
+            try HistoryVerifier(history.catalogue).run(monitor: progress.monitor)
+        }
+        findings.checked.append(
+            "segments: \(report.segments.count), \(ByteSize(bytes: report.readBytes)) read")
+        for verdict in report.segments where !verdict.isSound {
+            if let reason = verdict.unusable { findings.damages.append("\(reason)") }
+            for damage in verdict.damages {
+                let records = damage.first.map { ", lsn \($0) to \(damage.last ?? $0)" } ?? ""
+                findings.damages.append("segment \(verdict.name): \(damage.error)\(records)")
+            }
+        }
+        findings.ranges = report.ranges.map { RangeJSON($0) }
+        findings.gaps = report.gaps.map { GapJSON($0) }
+        // A gap without a damaged file: something is missing.
+        for gap in report.gaps {
+            if case .thinned = gap.reason { continue }
+            findings.damages.append(
+                "lsn \(gap.first) to \(gap.last) cannot be restored: \(gap.reason)")
+        }
+    }
+
+    private func checkImage(
+        _ history: VolumeHistory, _ findings: inout Findings
+    ) throws(CommandFailure) {
+        let check = ImageCheck(history, isSilent: output.json)
+        do {
+            let differences = try check.run()
+            findings.checked.append("image: \(ByteSize(bytes: check.comparedBytes)) compared")
+            findings.damages += differences
+        } catch {
+            guard error.status != .interrupted else { throw error }
+            findings.damages.append(
+                "the image cannot be compared: \(error.what)"
+                    + (error.cause.map { " (\($0))" } ?? ""))
+        }
+    }
+}
+
+/// What a verification found.
+struct Findings: Encodable {
+    var repaired: [String] = []
+    var checked: [String] = []
+    var damages: [String] = []
+    /// What stays restorable.
+    var ranges: [RangeJSON] = []
+    var gaps: [GapJSON] = []
+
+    var isSound: Bool { damages.isEmpty }
+
+    var text: String {
+        var lines = repaired.map { "repaired: \($0)" } + checked + damages.map { "DAMAGED: \($0)" }
+        for range in ranges {
+            lines.append(
+                "restorable: lsn:\(range.first.lsn) (\(range.first.time)) to "
+                    + "lsn:\(range.last.lsn) (\(range.last.time))")
+        }
+        if ranges.isEmpty { lines.append("restorable: nothing") }
+        if isSound { lines.append("no damage found") }
+        return lines.joined(separator: "\n")
+    }
+}
+
+/// The slots of a superblock file.
+enum SuperblockFile {
+    static func slots(
+        _ path: String
+    ) throws(IOError) -> [Result<Superblock, Superblock.DecodeFailure>] {
+        let file = try DiskStorage().open(path, OpenOptions(.readOnly))
+        defer { file.close() }
+        let slot = AlignedBuffer(count: Superblock.slotBytes)
+        var result: [Result<Superblock, Superblock.DecodeFailure>] = []
+        for number in 0..<Superblock.slotCount {
+            try file.readZeroExtended(into: slot.bytes, at: UInt64(number * Superblock.slotBytes))
+            result.append(Superblock.decode(UnsafeRawBufferPointer(slot.bytes)))
+        }
+        return result
+    }
+}
