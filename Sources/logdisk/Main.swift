@@ -29,6 +29,7 @@ enum Entry {
     }
 
     private static func end(with failure: CommandFailure) -> Never {
+        fflush(nil)  // what was printed before comes before
         Terminal.error(failure.text(verb: isKnown(Terminal.verb) ? Terminal.verb : ""))
         exit(failure.status.rawValue)
     }

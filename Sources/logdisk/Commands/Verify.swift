@@ -47,7 +47,7 @@ struct Verify: ParsableCommand {
         }
         guard findings.isSound else {
             throw CommandFailure(
-                .damaged, volume, "damaged", cause: "\(findings.damages.count) findings, see above",
+                .damaged, volume, "damaged", cause: findings.count,
                 hint: repair
                     ? "logdisk snapshot \(volume) begins a new history from the image"
                     : "logdisk verify \(volume) --repair cuts off or moves aside what is damaged")
@@ -127,11 +127,13 @@ struct Verify: ParsableCommand {
         }
         findings.ranges = report.ranges.map { RangeJSON($0) }
         findings.gaps = report.gaps.map { GapJSON($0) }
-        // A gap without a damaged file: something is missing.
         for gap in report.gaps {
-            if case .thinned = gap.reason { continue }
-            findings.damages.append(
-                "lsn \(gap.first) to \(gap.last) cannot be restored: \(gap.reason)")
+            switch gap.reason {
+            // The file at fault is listed above; thinning is no damage.
+            case .damaged, .unreadable, .foreignVolume, .misnamed, .thinned: break
+            case .missing, .chainBroken, .noSnapshot, .tail:
+                findings.damages.append("lsn \(gap.first) to \(gap.last): \(gap.reason)")
+            }
         }
     }
 
@@ -162,6 +164,7 @@ struct Findings: Encodable {
     var gaps: [GapJSON] = []
 
     var isSound: Bool { damages.isEmpty }
+    var count: String { damages.count == 1 ? "1 finding" : "\(damages.count) findings" }
 
     var text: String {
         var lines = repaired.map { "repaired: \($0)" } + checked + damages.map { "DAMAGED: \($0)" }
@@ -171,6 +174,9 @@ struct Findings: Encodable {
                     + "lsn:\(range.last.lsn) (\(range.last.time))")
         }
         if ranges.isEmpty { lines.append("restorable: nothing") }
+        for gap in gaps {
+            lines.append("not restorable: lsn:\(gap.firstLSN) to lsn:\(gap.lastLSN): \(gap.reason)")
+        }
         if isSound { lines.append("no damage found") }
         return lines.joined(separator: "\n")
     }
