@@ -13,7 +13,8 @@
 //       40    8  size of the volume in bytes
 //       48    8  epoch
 //       56    8  first LSN of the epoch
-//       64    8  checkpoint LSN: the synced image holds every record up to it
+//       64    8  checkpoint LSN: the synced image holds every record up to it, but for what records
+//                up to the durable LSN have overwritten
 //       72    8  wall time of the last record known at that checkpoint (signed nanoseconds)
 //       80    8  wall time of creation
 //       88    8  size of a WAL file in bytes
@@ -21,7 +22,9 @@
 //      104    8  default ring size in bytes
 //      112    1  state: 1 being created, 2 ready
 //      113    1  1 when closed cleanly: the log holds nothing past the checkpoint
-//      114  398  zero
+//      114    6  zero
+//      120    8  durable LSN: the log held every record up to it when this was written
+//      128  384  zero
 //      512 2+n   image path: length, UTF-8; relative to the volume's folder or absolute
 //     2048 2+n   log folder: length, UTF-8; empty: the volume's folder
 //
@@ -49,6 +52,9 @@ public struct Superblock: Hashable, Sendable {
     public var epoch: UInt64 = 0
     public var epochFirstLSN = LSN(1)
     public var checkpoint = Stamp.zero
+    /// The log reaches at least to here, or it is damaged: where the image lacks bytes of records
+    /// up to the checkpoint, newer records up to this one have them.
+    public var durableLSN = LSN.zero
     public var createdWall: Int64
     public var walFileBytes: UInt64
     public var walBytesMax: UInt64
@@ -98,6 +104,7 @@ public struct Superblock: Hashable, Sendable {
         fields.store(ringBytes, at: 104)
         fields.store(state.rawValue, at: 112)
         fields.store(UInt8(isClean ? 1 : 0), at: 113)
+        fields.store(durableLSN.rawValue, at: 120)
         fields.storeText(imagePath, at: 512)
         fields.storeText(logDirectory, at: 2048)
         fields.store(clinux_crc32c(0, slot.baseAddress! + 12, Self.slotBytes - 12), at: 8)
@@ -141,6 +148,7 @@ public struct Superblock: Hashable, Sendable {
             wallNanoseconds: fields.load(72, as: Int64.self))
         result.state = state
         result.isClean = fields.load(113, as: UInt8.self) == 1
+        result.durableLSN = LSN(fields.load(120, as: UInt64.self))
         guard result.isPlausible else { return .failure(.damaged) }
         return .success(result)
     }

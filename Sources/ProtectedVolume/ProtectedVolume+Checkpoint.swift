@@ -4,7 +4,8 @@
 //   1. note the applied mark, and up to where the log must be durable for it (superseded writes)
 //   2. make the log durable that far
 //   3. sync the image
-//   4. write the superblock
+//   4. write the superblock, with the durable mark: the log must reach it at the next opening, or
+//      what was superseded is lost
 //   5. release WAL files behind both the checkpoint and the archive
 // A failed sync of the image means that nothing since the last checkpoint is known to be on disk:
 // all of it is written again from the log (newest bytes only), then synced.
@@ -55,6 +56,7 @@ extension ProtectedVolume {
         do throws(IOError) {
             try folder.updateSuperblocks { superblock in
                 if mark.lsn > superblock.checkpoint.lsn { superblock.checkpoint = mark }
+                superblock.durableLSN = log.durableLSN
                 superblock.isClean = isClean
             }
         } catch {

@@ -48,6 +48,7 @@ extension ProtectedVolume {
             try folder.image.sync()
             try folder.updateSuperblocks { superblock in
                 superblock.checkpoint = contents.last
+                superblock.durableLSN = contents.last.lsn
                 superblock.epoch = epoch
                 superblock.epochFirstLSN = contents.last.lsn.next
                 superblock.isClean = false
@@ -100,7 +101,7 @@ extension ProtectedVolume {
         do throws(RecoveryError) {
             contents = try readLog(
                 in: folder.walDirectory, on: folder.storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint
+                checkpoint: superblock.checkpoint, durable: superblock.durableLSN
             ) { record throws(IOError) in
                 let header = record.header
                 guard header.kind.changesSectors, header.extent.end <= volumeSectors else {

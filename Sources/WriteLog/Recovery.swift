@@ -14,10 +14,10 @@
 // Then the usable files are read in order from the last one that begins at or before the
 // checkpoint + 1. The prefix ends at the first record that is missing or invalid (EndCase):
 //
-//   an unreadable   a later record   prefix       a later   case      what happens
-//   or shortened    declares a       reaches the  record
-//   file may hold   missing LSN      checkpoint   exists
-//   what follows    durable
+//   an unreadable   superblock or    prefix       a later   case      what happens
+//   or shortened    later record     reaches the  record
+//   file may hold   declares a miss- checkpoint   exists
+//   what follows    ing LSN durable
 //   yes             any              any          any       damaged   refused (13)
 //   no              yes              any          any       damaged   refused (13)
 //   no              no               no           yes       damaged   refused (13): a record was
@@ -83,7 +83,7 @@ public struct LogContents: Sendable {
     public var end: EndCase = .ended
     /// Newest record of the valid prefix, or the checkpoint where the log is behind it.
     public var last: Stamp
-    /// The newest LSN that a record behind the prefix declares durable.
+    /// The newest missing LSN that the superblock, or a record behind the prefix, declares durable.
     public var claimed: LSN?
     public var highestSequence: UInt64 = 0
     public var highestEpoch: UInt64 = 0
@@ -99,14 +99,15 @@ public enum RecoveryError: Error, Sendable {
 }
 
 /// Reads the log. Calls `redo` for each record after the checkpoint, in LSN order, with the payload
-/// borrowed. Writes nothing itself.
+/// borrowed. `checkpoint` and `durable` are the superblock's. Writes nothing itself.
 public func readLog(
     in directory: String, on storage: Storage, volume: VolumeID, checkpoint: Stamp,
-    redo: (LogRecord) throws(IOError) -> Void
+    durable: LSN = .zero, redo: (LogRecord) throws(IOError) -> Void
 ) throws(RecoveryError) -> LogContents {
     do {
         var reader = try LogRecovery(
-            directory: directory, storage: storage, volume: volume, checkpoint: checkpoint)
+            directory: directory, storage: storage, volume: volume, checkpoint: checkpoint,
+            durable: durable)
         return try reader.run(redo)
     } catch let error as RecoveryError {
         throw error
@@ -120,6 +121,7 @@ public func readLog(
 private struct LogRecovery {
     let storage: Storage
     let checkpoint: Stamp
+    let durable: LSN
     let window = AlignedBuffer(count: WALFileCursor.windowBytes)
     var usable: [FoundWALFile] = []
     var contents: LogContents
@@ -127,8 +129,11 @@ private struct LogRecovery {
     /// A readable record lies behind the prefix.
     var laterRecordExists = false
 
-    init(directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp) throws {
+    init(
+        directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp, durable: LSN
+    ) throws {
         self.storage = storage
+        self.durable = durable
         self.checkpoint = checkpoint
         contents = LogContents(last: checkpoint)
         for file in try findWALFiles(in: directory, on: storage, window: window) {
@@ -190,6 +195,7 @@ private struct LogRecovery {
         let end = expected?.previous ?? .zero
         if end >= checkpoint.lsn { contents.last = max(lastHeld, checkpoint) }
         let missing = max(end.next, first)
+        if durable >= missing { contents.claimed = durable }
         try lookForClaims(missing: missing, from: stopped, headers: headers)
         contents.end = EndCase.decide(
             damagedFileMayFollow: unreadable.contains { mayFollow($0) }

@@ -53,7 +53,7 @@ enum OfflineStatus {
             var lastFlush: Int64?
             let contents = try readLog(
                 in: directory, on: storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint
+                checkpoint: superblock.checkpoint, durable: superblock.durableLSN
             ) { record throws(IOError) in
                 if record.header.kind == .flush {
                     lastFlush = record.header.stamp.wallNanoseconds
