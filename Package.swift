@@ -78,6 +78,15 @@ let package = Package(
         .testTarget(
             name: "HistoryTests", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
             swiftSettings: swiftSettings),
+        // Lifetimes of volumes on simulated disks; for the tests and tools/simulate.
+        .target(
+            name: "Simulator",
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume", "History",
+            ], path: "Tests/Simulator", swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "simulate", dependencies: ["LogFormat", "Simulator"],
+            path: "Tests/SimulateCommand", swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]
