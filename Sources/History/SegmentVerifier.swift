@@ -10,6 +10,12 @@ public struct SegmentDamage: Hashable, Sendable {
     /// The records whose bytes it makes unusable; nil where it costs no record.
     public var first: LSN?
     public var last: LSN?
+
+    public init(error: SegmentError, first: LSN? = nil, last: LSN? = nil) {
+        self.error = error
+        self.first = first
+        self.last = last
+    }
 }
 
 /// The verdict on one segment.

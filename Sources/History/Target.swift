@@ -43,6 +43,11 @@ public struct TargetError: Error, Hashable, Sendable {
     }
     public var text: String
     public var reason: Reason
+
+    public init(text: String, reason: Reason) {
+        self.text = text
+        self.reason = reason
+    }
 }
 
 extension TargetError: CustomStringConvertible {
@@ -197,9 +202,14 @@ extension Target {
         if rest.take("Z") || rest.take("z") { return 0 }
         let isWest = rest.take("-")
         guard isWest || rest.take("+") else { return nil }
-        guard let hours = rest.digits(2...2) else { throw Failure(.syntax) }
-        _ = rest.take(":")
-        guard let minutes = rest.digits(2...2) else { throw Failure(.syntax) }
+        let (hours, minutes): (Int64, Int64)
+        if let both = rest.digits(4...4) {  // -0800
+            (hours, minutes) = (both / 100, both % 100)
+        } else {
+            guard let first = rest.digits(2...2), rest.take(":"), let second = rest.digits(2...2)
+            else { throw Failure(.syntax) }
+            (hours, minutes) = (first, second)
+        }
         guard hours < 24, minutes < 60 else { throw Failure(.noSuchTime) }
         return Int(hours * 3600 + minutes * 60) * (isWest ? -1 : 1)
     }
