@@ -130,8 +130,8 @@ struct Verify: ParsableCommand {
         for gap in report.gaps {
             switch gap.reason {
             // The file at fault is listed above; thinning is no damage.
-            case .damaged, .unreadable, .foreignVolume, .misnamed, .thinned: break
-            case .missing, .chainBroken, .noSnapshot, .tail:
+            case .damaged, .unreadable, .foreignVolume, .otherSize, .misnamed, .thinned: break
+            default:
                 findings.damages.append("lsn \(gap.first) to \(gap.last): \(gap.reason)")
             }
         }
