@@ -4,8 +4,8 @@
 // Anyone: `logdisk unmount`, umount(8), fusermount3 -u, requestUnmount. The kernel then ends the
 //         connection, every worker's read fails with ENODEV, and run() returns.
 //
-// Threads: `options.threads` workers wait in read(2) on the connection and answer what they get
-// themselves (Worker.swift); run() only waits for them.
+// Threads: workers take requests from the connection and answer them (Worker.swift); the thread of
+// run() sees to it that there are neither too few nor too many of them (WorkerPool.swift).
 
 import BlockModel
 import CFuse
@@ -57,8 +57,8 @@ public final class FuseMount: Sendable {
     public func run() throws(MountError) {
         precondition(!hasRun.exchange(true, ordering: .relaxed), "a mount runs once")
         defer { session.close() }
-        let pool = WorkerPool(session: session, file: file)
-        try pool.run(threads: options.threads)
+        var supervisor = Supervisor(Worker(file: file, session: session))
+        try supervisor.run()
     }
 
     /// Starts an unmount; `run` returns when it is done. For any thread, also one that waits for

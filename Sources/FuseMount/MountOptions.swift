@@ -9,11 +9,13 @@ public struct MountOptions: Sendable {
     public var fileName: String
     /// What `mount` and `df` show as the source.
     public var fileSystemName: String
-    /// Threads that take requests. Each may block in the device (a flush, a read from a disk)
-    /// while the others go on.
+    /// Threads at most. One or two serve what does not block; each request that the device holds
+    /// up (a flush, a read from a disk, a full ring) keeps one more.
     public var threads: Int
 
-    public static let defaultThreads = 16
+    /// More than the kernel has requests outstanding in the background (`Operations.negotiate`), so
+    /// that held-up writes do not stop reads.
+    public static let defaultThreads = 80
 
     public init(
         allowOther: Bool = false, fileName: String = "disk.img",

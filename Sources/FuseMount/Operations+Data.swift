@@ -69,6 +69,7 @@ extension Operations {
     /// file, before write(2) returns.
     static func flush(_ request: fuse_req_t?) {
         withFile(request) { file in
+            file.pool.leaveToOthers()
             do throws(DeviceError) {
                 try file.device.flush()
                 fuse_reply_err(request, 0)

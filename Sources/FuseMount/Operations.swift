@@ -71,8 +71,8 @@ enum Operations {
         connection.pointee.max_write = UInt32(ServedFile.transferBytesMax)
         connection.pointee.max_read = UInt32(ServedFile.transferBytesMax)
         // Asynchronous direct I/O counts as background; the kernel's default of 12 would cap it.
-        connection.pointee.max_background = 256
-        connection.pointee.congestion_threshold = 192
+        connection.pointee.max_background = 64
+        connection.pointee.congestion_threshold = 48
         let wanted = UInt32(FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS)
         // Write-back caching would reorder writes. Splicing costs more than the copy it saves
         // for the sizes of a disk. A change of the modification time must not drop cached pages.

@@ -31,6 +31,7 @@ final class ServedFile: Sendable {
     let name: String
     /// Where each worker finds its transfer memory (`ServedFile.transferBytesMax`, page-aligned).
     let memoryKey: pthread_key_t
+    let pool: WorkerPool
     /// Set by writes, taken by the next request for attributes: the modification time costs the
     /// data path no clock. Relaxed: it orders nothing.
     private let wasWritten = Atomic<Bool>(false)
@@ -53,6 +54,7 @@ final class ServedFile: Sendable {
         isReadOnly = device.isReadOnly
         name = options.fileName
         self.memoryKey = memoryKey
+        pool = WorkerPool(threadsMax: options.threads)
         let access: mode_t = options.allowOther ? 0o666 : 0o600
         directoryMode = options.allowOther ? 0o755 : 0o700
         let now = Self.now()

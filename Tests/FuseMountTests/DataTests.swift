@@ -208,6 +208,30 @@ struct DataTests {
         }
     }
 
+    @Test func heldUpRequestsDoNotStopOthers() throws {
+        let test = try TestMount(MemoryDevice(holdFrom: 2 << 20))
+        defer { test.end() }
+        let file = try test.open(O_RDWR | clinux_o_direct)
+        defer { close(file) }
+        let ended = DispatchSemaphore(value: 0)
+        for reader in 0..<12 {
+            Thread.detachNewThread {
+                withAlignedBytes(4096) { bytes in
+                    let offset = (2 << 20) + reader * 4096
+                    #expect(pread(file, bytes.baseAddress!, 4096, offset) == 4096)
+                }
+                ended.signal()
+            }
+        }
+        withAlignedBytes(4096) { bytes in
+            for _ in 0..<100 { #expect(pread(file, bytes.baseAddress!, 4096, 0) == 4096) }
+            #expect(pwrite(file, bytes.baseAddress!, 4096, 0) == 4096)
+            #expect(fsync(file) == 0)
+        }
+        test.device.release()
+        for _ in 0..<12 { ended.wait() }
+    }
+
     @Test func errorsOfTheDeviceReachTheCaller() throws {
         let test = try TestMount()
         defer { test.end() }

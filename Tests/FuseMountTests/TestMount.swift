@@ -25,8 +25,12 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     private let state: Mutex<State>
     private let size: UInt64
     private let locked: Bool
+    /// Reads at or after this offset wait until `release`.
+    private let holdFrom: UInt64?
+    private let gate = DispatchSemaphore(value: 0)
 
-    init(byteCount: Int = 4 << 20, isReadOnly: Bool = false) {
+    init(byteCount: Int = 4 << 20, isReadOnly: Bool = false, holdFrom: UInt64? = nil) {
+        self.holdFrom = holdFrom
         state = Mutex(State(bytes: (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 / 512) }))
         size = UInt64(byteCount)
         locked = isReadOnly
@@ -38,12 +42,18 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     var bytes: [UInt8] { state.withLock { $0.bytes } }
     var events: [Event] { state.withLock { $0.events } }
     func forgetEvents() { state.withLock { $0.events = [] } }
+    /// Lets go what `holdFrom` holds, now and later.
+    func release() { gate.signal() }
     /// Every call fails with it from now on; nil: none.
     func fail(_ error: DeviceError?) { state.withLock { $0.failure = error } }
 
     override func read(
         into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(DeviceError) {
+        if let holdFrom, offset >= holdFrom {
+            gate.wait()
+            gate.signal()
+        }
         nonisolated(unsafe) let target = target  // used under the lock, before the return
         try apply { state in
             target.copyBytes(from: state.bytes[Int(offset)..<Int(offset) + target.count])
