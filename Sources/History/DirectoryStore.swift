@@ -105,9 +105,12 @@ public final class DirectoryStore: SegmentStore {
         return target
     }
 
-    /// Removes what uploads of a dead process left. Only for who holds the volume's lock.
+    /// Removes what uploads of a dead process left, and makes durable what they finished: it may
+    /// have died between the rename and the sync of the folder, and the log is given free for
+    /// what is listed here. Only for who holds the volume's lock.
     public func removeUnfinished() throws(StoreError) {
         do throws(IOError) {
+            try storage.syncDirectory(directory)
             for name in try storage.list(directory) where name.hasSuffix(Self.temporarySuffix) {
                 try storage.remove("\(directory)/\(name)")
             }

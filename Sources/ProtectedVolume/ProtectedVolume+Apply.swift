@@ -27,8 +27,6 @@ struct ApplierState {
     var pieces: [Piece] = []
     var vectors: [IOVector] = []
     var tracker: ChangeTracker?
-    /// The image must be written again from the log before it is believed (failed sync).
-    var imageIsSuspect = false
 
     /// A run of sectors for the image; `source` nil: zeros.
     struct Piece {

@@ -2,7 +2,7 @@
 //
 // A checkpoint says: the synced image holds every record up to this LSN. Order of steps:
 //   1. note the applied mark, and up to where the log must be durable for it (superseded writes)
-//   2. make the log durable that far
+//   2. make the log durable that far; where it does not go on, write to the image what was left out
 //   3. sync the image
 //   4. write the superblock, with the durable mark: the log must reach it at the next opening, or
 //      what was superseded is lost
@@ -34,25 +34,24 @@ extension ProtectedVolume {
         keeperLock.lock()
         defer { keeperLock.unlock() }
         imageLock.lock()
-        let mark = Stamp(lsn: applier.lsn, wallNanoseconds: applier.wall)
+        var mark = Stamp(lsn: applier.lsn, wallNanoseconds: applier.wall)
         let mustBeDurable = applier.mustBeDurable
-        let isSuspect = applier.imageIsSuspect
         let dirty = applier.bytesSinceCheckpoint
         imageLock.unlock()
         guard mark.lsn > checkpointLSN || isClean else { return true }
+        var mustRewrite = imageIsSuspect.load(ordering: .acquiring)
         do throws(LogWriter.Refusal) {
             try log.makeDurable(through: mustBeDurable)
         } catch {
-            return false
+            // The log may wait for this very checkpoint: what was left out as superseded is written
+            // after all.
+            mustRewrite = true
         }
-        guard !isSuspect || reapply(through: mark.lsn) else { return false }
-        do throws(IOError) {
-            if !Fault.checkpointWithoutImageSync.isOn { try image.sync() }
-        } catch {
-            imageErrorCode.store(error.code, ordering: .relaxed)
-            imageLock.withLock { applier.imageIsSuspect = true }
-            return false
+        if mustRewrite {
+            guard let rewritten = rewriteImage() else { return false }
+            mark = rewritten
         }
+        guard Fault.checkpointWithoutImageSync.isOn || syncImageLocked() else { return false }
         do throws(IOError) {
             try folder.updateSuperblocks { superblock in
                 if mark.lsn > superblock.checkpoint.lsn { superblock.checkpoint = mark }
@@ -65,7 +64,6 @@ extension ProtectedVolume {
         }
         imageErrorCode.store(0, ordering: .relaxed)
         imageLock.withLock {
-            applier.imageIsSuspect = false
             applier.bytesSinceCheckpoint -= min(dirty, applier.bytesSinceCheckpoint)
         }
         checkpointWord.store(max(mark.lsn, checkpointLSN).rawValue, ordering: .releasing)
@@ -85,33 +83,57 @@ extension ProtectedVolume {
         if log.health == .behind { wakeWriterFully() }
     }
 
-    /// Writes everything between the checkpoint and `last` to the image again, newest bytes only:
-    /// older ones would be visible to readers for a while.
-    private func reapply(through last: LSN) -> Bool {
+    /// Syncs the image. False when the disk refused; then the image is written again.
+    func syncImage() -> Bool {
+        keeperLock.lock()
+        defer { keeperLock.unlock() }
+        return syncImageLocked()
+    }
+
+    private func syncImageLocked() -> Bool {
+        do throws(IOError) {
+            try image.sync()
+            return true
+        } catch {
+            imageErrorCode.store(error.code, ordering: .relaxed)
+            imageFailures.add(1, ordering: .releasing)
+            imageIsSuspect.store(true, ordering: .releasing)
+            _ = rewriteImage()  // at once, because of the readers; they try again
+            return false
+        }
+    }
+
+    /// For readers: the image with everything that was applied, also after a failed sync, which may
+    /// have dropped any of it. False when it cannot be had now.
+    func healImage() -> Bool {
+        keeperLock.lock()
+        defer { keeperLock.unlock() }
+        return !imageIsSuspect.load(ordering: .acquiring) || rewriteImage() != nil
+    }
+
+    /// Writes everything between the checkpoint and the applied mark to the image again, newest
+    /// bytes only: older ones would be visible to readers for a while. Afterwards the image, once
+    /// synced, holds every record up to the stamp that is returned. Under `keeperLock`.
+    private func rewriteImage() -> Stamp? {
         imageLock.lock()
         defer { imageLock.unlock() }
         do {
-            var newest: [UInt64: LSN] = [:]
-            let through = max(last, applier.lsn)
-            try forEachChange(through: through) { record, _ in
-                for sector in record.extent.start..<record.extent.end {
-                    newest[sector] = record.stamp.lsn
+            var extents: [Extent] = []
+            let mark = Stamp(lsn: applier.lsn, wallNanoseconds: applier.wall)
+            try forEachChange(through: mark.lsn) { record, _ in extents.append(record.extent) }
+            var parts = newestParts(extents)[...]
+            var index = 0
+            try forEachChange(through: mark.lsn) { record, payload throws(IOError) in
+                while let part = parts.first, part.record == index {
+                    try put(record, payload, part.extent)
+                    parts.removeFirst()
                 }
+                index += 1
             }
-            try forEachChange(through: through) { record, payload throws(IOError) in
-                var sector = record.extent.start
-                while sector < record.extent.end {
-                    var end = sector
-                    while end < record.extent.end, newest[end] == record.stamp.lsn { end += 1 }
-                    if end > sector {
-                        try put(record, payload, Extent(start: sector, count: end - sector))
-                    }
-                    sector = max(end, sector + 1)
-                }
-            }
-            return true
+            imageIsSuspect.store(false, ordering: .releasing)
+            return mark
         } catch {
-            return false
+            return nil
         }
     }
 

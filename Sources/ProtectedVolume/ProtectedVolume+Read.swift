@@ -174,9 +174,10 @@ extension ProtectedVolume {
     }
 
     @inline(__always)
-    private func readImage(
+    func readImage(
         into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(DeviceError) {
+        if imageIsSuspect.load(ordering: .acquiring), !healImage() { throw .io }
         do throws(IOError) {
             try image.readZeroExtended(into: target, at: offset)
         } catch {

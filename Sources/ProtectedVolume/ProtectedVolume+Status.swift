@@ -150,8 +150,10 @@ public final class ImageSnapshotSession: @unchecked Sendable {
     private let volume: ProtectedVolume
     private let tracker: ChangeTracker
     public let stamp: Stamp
+    private let failures: UInt64
 
     init(volume: ProtectedVolume, tracker: ChangeTracker, stamp: Stamp) {
+        failures = volume.imageFailures.load(ordering: .acquiring)
         self.volume = volume
         self.tracker = tracker
         self.stamp = stamp
@@ -169,7 +171,7 @@ public final class ImageSnapshotSession: @unchecked Sendable {
 
     /// Reads the image; afterwards `changed` tells which blocks of the range are not to be trusted.
     public func readImage(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
-        try volume.image.readZeroExtended(into: target, at: offset)
+        try volume.readImage(into: target, at: offset)
     }
 
     /// Byte ranges of 4 KiB blocks in `range` that changed, or may have, since `stamp`.
@@ -189,6 +191,14 @@ public final class ImageSnapshotSession: @unchecked Sendable {
             block += 1
         }
         return result
+    }
+
+    /// After the last read and before the snapshot counts: throws when the image lost writes
+    /// meanwhile (a sync failed, now or since the session began), for then older bytes may have
+    /// been read.
+    public func confirm() throws(DeviceError) {
+        guard volume.syncImage(), volume.imageFailures.load(ordering: .acquiring) == failures
+        else { throw .io }
     }
 
     /// Gives the tracking up. Idempotent.

@@ -62,6 +62,11 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
     let checkpointWord: Atomic<UInt64>
     let archivedWord: Atomic<UInt64>
     let imageErrorCode = Atomic<Int32>(0)
+    /// The image must be written again from the log before it is believed (failed sync). Changes
+    /// under `keeperLock`.
+    let imageIsSuspect = Atomic<Bool>(false)
+    /// Failed syncs of the image.
+    let imageFailures = Atomic<UInt64>(0)
     let lastFlushWall: Atomic<Int64>
     var checkpointWall: Int64  // keeper only
     let keeperLock = Lock()

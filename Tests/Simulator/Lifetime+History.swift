@@ -12,7 +12,7 @@ extension Lifetime {
     }
 
     /// What a mount does first: finds out how far the archive reaches.
-    func openArchive() throws(Failure) {
+    func openArchive(attempts: Int = 3) throws(Failure) {
         guard let superblock else { throw Failure(message: "simulator: no superblock") }
         do {
             try store.removeUnfinished()
@@ -30,7 +30,11 @@ extension Lifetime {
             throw failure
         } catch {
             note("the archive does not open: \(error)")
-            try check(isDown || logIsLying, "the archive does not open: \(error)")
+            if isDown { return }
+            let mayFail = logIsLying || hasReadFaults || plan.troubles.contains(.archiveErrors)
+            try check(mayFail && attempts > 1, "the archive does not open: \(error)")
+            calm()
+            try openArchive(attempts: attempts - 1)
         }
     }
 
@@ -59,7 +63,7 @@ extension Lifetime {
         } catch let failure as Failure {
             throw failure
         } catch {
-            if isDown || logIsLying { return }
+            if isDown || logIsLying || hasReadFaults { return }
             throw Failure(message: "R5: records after \(first) cannot be read: \(error)")
         }
     }
@@ -258,14 +262,19 @@ private final class BusySource: SnapshotSource {
         byteCount = session.volumeBytes
     }
 
-    func nextData(from offset: UInt64) throws -> Range<UInt64>? { view.nextData(from: offset) }
+    func nextData(from offset: UInt64) throws -> Range<UInt64>? {
+        let next = view.nextData(from: offset)
+        if next == nil { try session.confirm() }
+        return next
+    }
 
     func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
         for _ in 0..<life.random.below(6) where !life.isDown {
-            switch life.random.below(5) {
+            switch life.random.below(6) {
             case 0, 1: try life.writeSomething()
             case 2: try life.zeroSomething()
             case 3: try life.stepWriter()
+            case 4: try life.stepKeeper()
             default: try life.stepApplier()
             }
         }

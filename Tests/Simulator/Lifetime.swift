@@ -38,6 +38,7 @@ final class Lifetime {
     var openedAt: UInt64 = 0
     /// Newest LSN that a flush has answered for.
     var acknowledged: UInt64 = 0
+    var createdWall: Int64 = 0
     /// Newest stamp ever seen.
     var newestStamp = Stamp.zero
     var marks: [(name: String, lsn: UInt64)] = []
@@ -153,11 +154,12 @@ final class Lifetime {
         try archive()
         try checkHistory()
         try checkReplayToNow()
+        if isDown || isOver { return }
         if plan.troubles.contains(.damageAtRest) {
             try sufferDamage()
         } else {
             try closeAndReopen()
-            try compareAll()
+            if !isOver { try compareAll() }
         }
     }
 

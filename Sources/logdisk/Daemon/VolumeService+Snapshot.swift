@@ -87,8 +87,9 @@ private final class OnlineSnapshotSource: SnapshotSource {
     }
 
     func nextData(from offset: UInt64) throws -> Range<UInt64>? {
-        if let view { return view.nextData(from: offset) }
-        return try session.nextData(from: offset)
+        let next = try view.map { $0.nextData(from: offset) } ?? session.nextData(from: offset)
+        if next == nil { try session.confirm() }
+        return next
     }
 
     func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
