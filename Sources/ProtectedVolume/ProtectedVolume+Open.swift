@@ -130,8 +130,14 @@ extension ProtectedVolume {
 
     /// Refuses new requests, makes everything durable, applies and checkpoints it. Afterwards only
     /// reading the log and `close` make sense. Throws when the disk does not take it: nothing
-    /// durable is lost then, the next opening goes on from the log.
+    /// durable is lost then, the next opening goes on from the log. ENOSPC: the log has no room.
     public func quiesce() throws(DeviceError) {
+        do throws(LogWriter.Refusal) {
+            try log.makeDurable(through: ring.reserved)
+        } catch {
+            // Without room for the log there is no end to wait for: say so, and go on as before.
+            if error == .full { throw .noSpace }
+        }
         do throws(DeviceError) {
             try flush()
         } catch {

@@ -174,6 +174,7 @@ extension ProtectedVolume {
             }
             quiet = 0
             if !stepApplier() {
+                room.signal()  // those who wait must look at the image's health
                 applierWake.wait(applierWake.ticket(), timeoutNanoseconds: 1_000_000_000)
             }
             if imageLock.withLock({ applier.bytesSinceCheckpoint }) >= Self.checkpointBytes {

@@ -292,6 +292,7 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
             }
             return
         }
+        if options.onFull == .fail, isImageFull { throw .noSpace }
         heldCount.add(1, ordering: .relaxed)
         heldNow.add(1, ordering: .relaxed)
         let start = clinux_monotonic_ns()
@@ -306,6 +307,11 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
     func checkHealth() throws(DeviceError) {
         let health = log.health
         if health != .good { try refuse(health) }
+    }
+
+    /// The image's file system has no room for what the applier has to write.
+    private var isImageFull: Bool {
+        imageErrorCode.load(ordering: .relaxed) == DeviceError.noSpace.rawValue
     }
 
     private func refuse(_ health: LogHealth) throws(DeviceError) {
