@@ -1,0 +1,133 @@
+"""What the table does not show: memory, opening after a crash, replay, an idle mount.
+
+Each section takes (work folder, template file, logdisk program, options) and returns a dictionary
+of numbers for the report; `ok` says whether the target is reached.
+"""
+import os
+import pathlib
+import re
+import subprocess
+import time
+
+from .loads import QD1, QD16, run_fio
+from .subjects import Logdisk
+
+RING_MIB = 64
+MEMORY_MIB_MAX = 64
+OPEN_SECONDS_MAX = 2
+IDLE_CPU_SHARE_MAX = 0.001
+IDLE_SECONDS = 60
+HISTORY_BYTES = 10 << 30
+
+
+def with_volume(work, template, program, body):
+    subject = Logdisk(work / "extra", template, program, f"{RING_MIB}M")
+    try:
+        subject.start()
+        return body(subject)
+    finally:
+        subject.stop()
+
+
+def memory(work, template, program, options):
+    """Peak memory of the mount after 10 GiB of writes, without the ring."""
+
+    def body(subject):
+        run_fio(subject.file, ("--ioengine=psync", "--bs=64k", "--rw=randwrite"),
+                f"{options.size}m", 1, ("--time_based", "--runtime=1d",
+                                        f"--number_ios={HISTORY_BYTES >> 16}"))
+        subject.settle()
+        text = pathlib.Path(f"/proc/{subject.pid}/status").read_text()
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) / 1024
+        return {"peak_mib": peak, "ring_mib": RING_MIB, "ok": peak - RING_MIB <= MEMORY_MIB_MAX}
+
+    return with_volume(work, template, program, body)
+
+
+def recovery(work, template, program, options):
+    """Seconds until a volume is usable again after kill -9 under load, that is with a full ring."""
+
+    def body(subject):
+        seconds = []
+        for seed in range(max(options.rounds, 1)):
+            load = subprocess.Popen(
+                ["fio", "--name=bench", f"--filename={subject.file}", f"--size={options.size}m",
+                 *QD16, "--rw=randwrite", "--time_based", "--runtime=60", f"--randseed={seed + 1}"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(3)
+            subject.kill()
+            load.wait()
+            begin = time.monotonic()
+            subject.mount()
+            with open(subject.file, "rb") as file:
+                file.read(4096)
+            seconds.append(time.monotonic() - begin)
+        return {"seconds": seconds, "ok": max(seconds) < OPEN_SECONDS_MAX}
+
+    return with_volume(work, template, program, body)
+
+
+def replay(work, template, program, options):
+    """Replay of a log in which every block is written once, beside cp of the same bytes."""
+
+    def body(subject):
+        # Without --norandommap each block is written exactly once.
+        subprocess.run(
+            ["fio", "--name=bench", f"--filename={subject.file}", f"--size={options.size}m",
+             "--ioengine=psync", "--rw=randwrite", "--bs=4k", "--end_fsync=1"],
+            check=True, stdout=subprocess.DEVNULL)
+        subject.settle()
+        output = work / "replayed"
+        times = {"replay": [], "cp": []}
+        for _ in range(max(options.rounds, 1)):
+            for name, command in (
+                ("replay", [program, "replay", subject.volume, "--at", "now", "--output", output]),
+                ("cp", ["cp", "--reflink=never", "--sparse=never", subject.file, output]),
+            ):
+                output.unlink(missing_ok=True)
+                os.sync()
+                begin = time.monotonic()
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                with open(output, "rb") as file:
+                    os.fsync(file.fileno())
+                times[name].append(time.monotonic() - begin)
+                if name == "replay" and subprocess.run(["cmp", output, subject.file]).returncode:
+                    raise RuntimeError("replay gives other bytes than the live disk")
+        output.unlink()
+        ratio = median(times["cp"]) / median(times["replay"])
+        return {**times, "ratio": ratio, "ok": ratio >= 1.0}
+
+    return with_volume(work, template, program, body)
+
+
+def idle(work, template, program, options):
+    """One minute without requests: writes and CPU of the daemon."""
+
+    def body(subject):
+        run_fio(subject.file, QD1, f"{options.size}m", 1, ("--time_based", "--runtime=2"))
+        subject.settle()
+        # The settling asked the daemon for its state; from here on nothing asks.
+        time.sleep(2)
+        cpu, written = subject.usage()[0], given_to_disk(subject.pid)
+        time.sleep(IDLE_SECONDS)
+        share = (subject.usage()[0] - cpu) / IDLE_SECONDS
+        written = given_to_disk(subject.pid) - written
+        return {"cpu_share": share, "disk_bytes": written,
+                "ok": written == 0 and share < IDLE_CPU_SHARE_MAX}
+
+    return with_volume(work, template, program, body)
+
+
+def given_to_disk(pid):
+    """Bytes that the process caused to be written; exact when there are none."""
+    text = pathlib.Path(f"/proc/{pid}/io").read_text()
+    return int(re.search(r"^write_bytes: (\d+)", text, re.M).group(1))
+
+
+def median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "idle": idle}

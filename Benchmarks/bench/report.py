@@ -1,0 +1,105 @@
+"""Results as tables. A target counts as reached within 5 % of it: the noise of such runs."""
+from .extras import IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX, median
+from .loads import LOADS
+
+NOISE = 0.05
+
+
+def heading(machine):
+    text = (f"{machine['processors']} x {machine['model']}, Linux {machine['kernel']}, "
+            f"{machine['disk']}, load {machine['load']:.2f}")
+    if machine["load"] > 0.5:
+        text += "\nThe machine is not quiet: results will scatter."
+    return text
+
+
+def middle(results, key):
+    values = [result[key] for result in results if key in result]
+    return median(values) if values else None
+
+
+def verdict(ratio, target):
+    return "ok" if ratio >= target * (1 - NOISE) else "SHORT"
+
+
+def render(results):
+    """The whole report, and whether every target is reached."""
+    parts, verdicts = [], []
+    if results["table"]:
+        parts += [ratios(results["table"], verdicts), latencies(results["table"]),
+                  costs(results["table"])]
+    parts.append(extras(results, verdicts))
+    text = "\n\n".join(part for part in parts if part)
+    return "\n" + text, "SHORT" not in verdicts
+
+
+def ratios(table, verdicts):
+    lines = [("load", "F", "logdisk", "Q", "vs F", "target", "", "vs Q", "target", "")]
+    for load in LOADS:
+        if load.name not in table:
+            continue
+        speeds = {name: middle(runs, "iops") for name, runs in table[load.name].items()}
+        row = [load.title] + [f"{speeds[name]:.0f}/s" if name in speeds else "-"
+                              for name in ("F", "logdisk", "Q")]
+        for name, target in (("F", load.floor_target), ("Q", load.peer_target)):
+            if name in speeds:
+                ratio = speeds["logdisk"] / speeds[name]
+                verdicts.append(verdict(ratio, target))
+                row += [f"{ratio:.2f}", f"{target:g}", verdicts[-1]]
+            else:
+                row += ["-", f"{target:g}", "not run"]
+        lines.append(tuple(row))
+    return aligned("Speed, medians", lines)
+
+
+def latencies(table):
+    lines = [("load", "subject", "p50", "p99", "p99.9", "max")]
+    for load in LOADS:
+        if load.latency and load.name in table:
+            what = "of fdatasync" if load.latency == "sync" else "of write"
+            for name in ("F", "logdisk", "Q"):
+                if name in table[load.name]:
+                    runs = table[load.name][name]
+                    values = [middle(runs, key) for key in ("p50", "p99", "p99.9", "max")]
+                    lines.append((f"{load.title}, {what}", name,
+                                  *("-" if v is None else f"{v:.0f}" for v in values)))
+    return aligned("Latency in microseconds, medians of the rounds", lines) if lines[1:] else ""
+
+
+def costs(table):
+    lines = [("load", "subject", "CPU s/GiB", "disk bytes per byte")]
+    for load in LOADS:
+        for name in ("F", "logdisk", "Q"):
+            if load.name in table and name in table[load.name]:
+                runs = table[load.name][name]
+                amplification = middle(runs, "disk_bytes_per_byte")
+                lines.append((load.title, name, f"{middle(runs, 'cpu_seconds_per_gib'):.2f}",
+                              f"{amplification:.2f}" if load.direction == "write" else "-"))
+    return aligned("Cost, with the background work (disk bytes: of the whole machine)", lines)
+
+
+def extras(results, verdicts):
+    lines = [("what", "measured", "target", "")]
+
+    def add(name, what, measured, target):
+        if name in results:
+            verdicts.append("ok" if results[name]["ok"] else "SHORT")
+            lines.append((what, measured(results[name]), target, verdicts[-1]))
+
+    add("memory", "peak memory after 10 GiB of writes, without the ring",
+        lambda r: f"{r['peak_mib'] - r['ring_mib']:.0f} MiB", f"<= {MEMORY_MIB_MAX} MiB")
+    add("recovery", "open after kill -9 under load (slowest)",
+        lambda r: f"{max(r['seconds']):.2f} s", f"< {OPEN_SECONDS_MAX} s")
+    add("replay", "replay, each block written once, to cp",
+        lambda r: f"{r['ratio']:.2f}", ">= 1")
+    add("idle", "idle minute: bytes to the disk, CPU",
+        lambda r: f"{r['disk_bytes']}, {r['cpu_share']:.3%}", f"0, < {IDLE_CPU_SHARE_MAX:.1%}")
+    return aligned("Besides", lines) if lines[1:] else ""
+
+
+def aligned(title, lines):
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+            for line in lines]
+    rows.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([title, ""] + rows)
