@@ -87,6 +87,9 @@ let package = Package(
         .executableTarget(
             name: "simulate", dependencies: ["LogFormat", "Simulator"],
             path: "Tests/SimulateCommand", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["CLinux", "CommandText"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]

@@ -39,8 +39,7 @@ extension FuseMount {
 
     /// Whether the mount there has lost its process.
     public static func isStale(_ path: String) -> Bool {
-        var status = stat()
-        return isMountPoint(path) && stat(path, &status) != 0 && errno == ENOTCONN
+        isMountPoint(path) && MountPoint.isDisconnected(path)
     }
 
     /// Unmounts, as root directly, else by fusermount3. Stale mounts too. `busy` names who still
@@ -98,6 +97,7 @@ enum MountPoint {
         }
         guard status.st_mode & S_IFMT == S_IFDIR else { throw .mountPointNotDirectory }
         if let mount = mount(at: canonical) {
+            if isDisconnected(canonical) { throw .staleMount }
             throw .alreadyMounted(source: mount.source, type: mount.type)
         }
         guard let names = SystemText.names(in: canonical) else {
@@ -105,6 +105,13 @@ enum MountPoint {
         }
         guard names.isEmpty else { throw .mountPointNotEmpty }
         return canonical
+    }
+
+    /// Whether the process behind the file system there is gone. By statfs, which always asks it:
+    /// stat would be answered from the kernel's cache for a while.
+    static func isDisconnected(_ path: String) -> Bool {
+        var status = statfs()
+        return statfs(path, &status) != 0 && errno == ENOTCONN
     }
 
     /// Absolute, without symbolic links, also when the path itself is a stale mount.
