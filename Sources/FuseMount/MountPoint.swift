@@ -107,11 +107,11 @@ enum MountPoint {
         return canonical
     }
 
-    /// Whether the process behind the file system there is gone. By statfs, which always asks it:
+    /// Whether the process behind the file system there is gone. By statvfs, which always asks it:
     /// stat would be answered from the kernel's cache for a while.
     static func isDisconnected(_ path: String) -> Bool {
-        var status = statfs()
-        return statfs(path, &status) != 0 && errno == ENOTCONN
+        var status = statvfs()
+        return statvfs(path, &status) != 0 && errno == ENOTCONN
     }
 
     /// Absolute, without symbolic links, also when the path itself is a stale mount.

@@ -113,7 +113,10 @@ final class Child {
                 return line
             }
             var waiting = pollfd(fd: output, events: Int16(POLLIN), revents: 0)
-            guard poll(&waiting, 1, Int32(patienceSeconds * 1000)) > 0 else { return nil }
+            guard poll(&waiting, 1, Int32(patienceSeconds * 1000)) > 0 else {
+                Issue.record("says nothing: \(command)")
+                return nil
+            }
             var buffer = [UInt8](repeating: 0, count: 4096)
             let n = read(output, &buffer, buffer.count)
             guard n > 0 else { return nil }
