@@ -163,6 +163,7 @@ extension ProtectedVolume {
         }
         try quiesce()
         guard checkpoint(isClean: true) else { throw .io }
+        releaseFiles()
     }
 
     /// Ends the threads without writing anything more; what a crash would leave. For tests.

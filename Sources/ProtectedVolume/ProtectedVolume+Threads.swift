@@ -209,9 +209,9 @@ extension ProtectedVolume {
                     keeperWake.wait(keeperWake.ticket(), timeoutNanoseconds: 1_000_000_000)
                 }
                 sinceCheckpoint = 0
-                releaseFiles()
-                if log.health == .behind { wakeWriterFully() }
             }
+            releaseFiles()
+            if log.health == .behind { wakeWriterFully() }
             archiverWake.signal()
             quiet = isStill && !needsCheckpoint ? quiet + 1 : 0
         }
