@@ -100,12 +100,14 @@ import Testing
 
     @Test func theFrameIsComplete() {
         let needed = [
-            "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", ".swift-format", ".editorconfig",
-            ".gitignore", ".ci/run", "tools/setup", "tools/test", "tools/install",
-            "packaging/logdisk@.service", "docs/glossary.md", "docs/format.md",
+            "LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", ".swift-format",
+            ".editorconfig", ".gitignore", "packaging/logdisk@.service", "docs/architecture.md",
+            "docs/durability.md", "docs/format.md", "docs/glossary.md", "docs/operations.md",
+            "docs/requirements.md",
         ]
         for path in needed where !SourceTree.exists(path) { Issue.record("\(path) is missing") }
-        for path in [".ci/run", "tools/setup", "tools/test", "tools/install"] {
+        let programs = ["setup", "quickstart", "test", "bench", "install"].map { "tools/\($0)" }
+        for path in programs + [".ci/run"] {
             #expect(SourceTree.isExecutable(path), "\(path) is not executable")
         }
     }
