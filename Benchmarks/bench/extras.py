@@ -34,8 +34,7 @@ def memory(work, template, program, options):
 
     def body(subject):
         run_fio(subject.file, ("--ioengine=psync", "--bs=64k", "--rw=randwrite"),
-                f"{options.size}m", 1, ("--time_based", "--runtime=1d",
-                                        f"--number_ios={HISTORY_BYTES >> 16}"))
+                f"{options.size}m", 1, (f"--io_size={HISTORY_BYTES}",))
         subject.settle()
         text = pathlib.Path(f"/proc/{subject.pid}/status").read_text()
         peak = int(re.search(r"VmHWM:\s+(\d+) kB", text).group(1)) / 1024
@@ -87,7 +86,8 @@ def replay(work, template, program, options):
                 output.unlink(missing_ok=True)
                 os.sync()
                 begin = time.monotonic()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
                 with open(output, "rb") as file:
                     os.fsync(file.fileno())
                 times[name].append(time.monotonic() - begin)

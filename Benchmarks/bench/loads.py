@@ -34,12 +34,16 @@ LOADS = [
 ]
 
 
+# A job that takes longer is stuck, and its log would fill the disk.
+FIO_SECONDS_MAX = 600
+
+
 def run_fio(path, arguments, size, seed, extra=()):
     """Runs one job; its result as fio's JSON has it."""
     command = ["fio", "--name=bench", f"--filename={path}", f"--size={size}", "--invalidate=0",
                "--norandommap", "--allrandrepeat=0", f"--randseed={seed}", "--output-format=json",
                *arguments, *extra]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=FIO_SECONDS_MAX)
     start = done.stdout.find("{")
     if done.returncode != 0 or start < 0:
         raise RuntimeError(f"fio failed on {path}: {done.stderr.strip() or done.stdout.strip()}")

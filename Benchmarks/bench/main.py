@@ -15,8 +15,10 @@ from .subjects import Floor, Logdisk, Peer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECTIONS = ("table", *extras.SECTIONS)
+# Free space that a run needs: three logs that keep everything, or 10 GiB of history.
+FREE_BYTES_MIN = 40 << 30
 # A subject is made anew when its folder has grown by this much (logs keep everything).
-FOLDER_BYTES_MAX = 12 << 30
+FOLDER_BYTES_MAX = 6 << 30
 
 
 def parse(arguments):
@@ -137,11 +139,16 @@ def main():
                               sys.executable, *sys.argv])
     base = pathlib.Path(options.dir).resolve() if options.dir else ROOT / ".build"
     base.mkdir(exist_ok=True)
+    if shutil.disk_usage(base).free < FREE_BYTES_MIN:
+        print(f"tools/bench: {base} has less than {FREE_BYTES_MIN >> 30} GiB free",
+              file=sys.stderr)
+        print("hint: --dir FOLDER on another disk", file=sys.stderr)
+        return 1
     work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=base))
     try:
         floor, program = build(options, work)
         return measure_all(options, work, floor, program)
-    except (RuntimeError, subprocess.CalledProcessError, OSError) as error:
+    except (RuntimeError, subprocess.SubprocessError, OSError) as error:
         print(f"tools/bench: {error}", file=sys.stderr)
         return 1
     finally:
