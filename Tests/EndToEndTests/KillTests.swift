@@ -88,7 +88,7 @@ extension EndToEnd {
         private static func killDuringStart(
             _ volume: TestVolume, _ generator: inout SeededGenerator
         ) throws {
-            try volume.logdisk(["unmount", volume.mountPoint])
+            try volume.clearDeadMount()
             let words = [Machine.logdisk, "mount", volume.path, volume.mountPoint, "--foreground"]
             let daemon = try volume.scratch.start(words, input: nil)
             usleep(UInt32(generator.below(100_000)))

@@ -59,10 +59,15 @@ struct TestVolume {
         eventually("the death of the daemon") { !isAlive(process) }
     }
 
-    /// Takes the dead mount away and mounts again.
+    /// Takes the dead mount away, if one was left, and mounts again.
     func revive(_ options: String...) throws {
-        try logdisk(["unmount", mountPoint])
+        try clearDeadMount()
         try logdisk(["mount", path, mountPoint] + options)
+    }
+
+    func clearDeadMount() throws {
+        guard Scratch.mountPoints(below: scratch.folder).contains(mountPoint) else { return }
+        try logdisk(["unmount", mountPoint])
     }
 
     // MARK: - commands
