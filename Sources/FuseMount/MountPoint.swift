@@ -145,7 +145,8 @@ enum MountPoint {
                 fields.count > dash + 2
             else { return nil }
             return Mount(
-                device: String(fields[2]), path: unescaped(fields[4]), type: String(fields[dash + 1]),
+                device: String(fields[2]), path: unescaped(fields[4]),
+                type: String(fields[dash + 1]),
                 source: unescaped(fields[dash + 2]))
         }
     }

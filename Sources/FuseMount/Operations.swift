@@ -89,7 +89,8 @@ enum Operations {
         _ request: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?
     ) {
         withFile(request) { file in
-            var entry = fuse_entry_param()  // inode 0: there is no such name, and there never will be
+            // Inode 0: there is no such name, and there never will be.
+            var entry = fuse_entry_param()
             entry.attr_timeout = ServedFile.cacheSeconds
             entry.entry_timeout = ServedFile.cacheSeconds
             if parent == Inode.root, let name, strcmp(name, file.name) == 0,

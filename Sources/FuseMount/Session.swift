@@ -11,7 +11,7 @@ import Synchronization
 /// A mounted file system and the connection to it. Any thread may use it at once; `close` comes
 /// after all others.
 final class Session: Sendable {
-    /// libfuse guards what is behind it by a lock of its own.
+    /// @unchecked: libfuse guards what is behind it by a lock of its own.
     nonisolated(unsafe) let pointer: OpaquePointer
     /// The connection to the kernel; owned by the session.
     let descriptor: Int32

@@ -1,4 +1,4 @@
-// Decides how many workers there are (the rules stand in WorkerPool.swift), and waits for their end.
+// Decides how many workers there are (the rules stand in WorkerPool.swift) and waits for their end.
 
 import CLinux
 import Synchronization

@@ -6,7 +6,7 @@
 // twice as long as with one. But operations may block (a flush, a disk, a full ring), and others
 // must go on meanwhile. So:
 //
-//  1. About `readersWanted` threads wait for requests; who finishes and finds as many waiting, parks.
+//  1. About `readersWanted` threads wait for requests; who finds so many waiting parks.
 //  2. Who is about to do something slow lets a parked thread read, if nobody else waits.
 //  3. A supervisor (the thread that called `run`) looks every 2 ms while requests come: when nobody
 //     waits and nobody has finished since the last look, all are held up: one thread more reads.
@@ -51,7 +51,7 @@ final class WorkerPool: Sendable {
     /// The first errno that ended a worker, other than by the unmount; 0 for none.
     let failure = Atomic<Int32>(0)
     /// Two futex words: the alarm, and how many parked threads were let go. In memory of their own,
-    /// because the kernel needs their address; only used as atomics.
+    /// because the kernel needs their address. @unchecked: only used as atomics.
     nonisolated(unsafe) private let words: UnsafeMutablePointer<Atomic<UInt32>>
 
     init(threadsMax: Int) {

@@ -184,7 +184,8 @@ public struct SegmentFooter: Hashable, Sendable {
     private func hasPlausibleSizes(fileBytes: UInt64) -> Bool {
         let limit: UInt64 = 1 << 54  // so that 255 times a size, and sums, stay below 2^63
         guard fileBytes < limit, dataStoredBytes < fileBytes, indexStoredBytes < fileBytes,
-            dataBytes <= 255 * dataStoredBytes, dataBytes <= 1 << 49, indexBytes <= 255 * indexStoredBytes,
+            dataBytes <= 255 * dataStoredBytes, dataBytes <= 1 << 49,
+            indexBytes <= 255 * indexStoredBytes,
             entryCount <= indexBytes, UInt64(flushCount) <= entryCount,
             UInt64(markCount) <= entryCount, header.first.lsn <= last.lsn,
             header.first.wallNanoseconds <= last.wallNanoseconds

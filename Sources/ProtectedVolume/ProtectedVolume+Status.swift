@@ -211,7 +211,7 @@ public final class ImageSnapshotSession: @unchecked Sendable {
 
 extension ProtectedVolume {
     /// Begins to follow changes and names the moment: every record up to `stamp` is durable and in
-    /// the image, or its blocks are marked as changed. One session at a time; nil when there is one.
+    /// the image, or its blocks are marked as changed. One session at a time; nil if there is one.
     public func beginImageSnapshot() throws(DeviceError) -> ImageSnapshotSession? {
         let tracker = ChangeTracker(volumeBytes: byteCount)
         let isFree = imageLock.withLock { () -> Bool in

@@ -366,7 +366,8 @@ extension VolumeFolder {
     /// Removes everything that `create` made; never an image that was there before.
     public func abandonCreation() {
         for name in (try? storage.list(segmentsDirectory)) ?? [] {
-            try? storage.remove("\(segmentsDirectory)/\(name)")  // best effort: nothing depends on it
+            // Best effort: nothing depends on it.
+            try? storage.remove("\(segmentsDirectory)/\(name)")
         }
         close()
         Self.removeMade(made, on: storage)

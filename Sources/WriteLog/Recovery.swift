@@ -184,7 +184,8 @@ private struct LogRecovery {
             }
             if let held {
                 contents.files.append(
-                    .init(path: usable[index].path, header: header, first: held.first,
+                    .init(
+                        path: usable[index].path, header: header, first: held.first,
                         last: held.last))
                 stopped = nil
             } else {

@@ -67,7 +67,7 @@ public struct LogDamage: Error, Sendable, Hashable, CustomStringConvertible {
     public var description: String { "record \(lsn) is missing or damaged in \(path)" }
 }
 
-/// The records of the log of a volume that is not mounted, `first ... last`, as recovery found them.
+/// The records `first ... last` of the log of an unmounted volume, as recovery found them.
 public final class WALFolderReader: RecordSource {
     private let storage: Storage
     private var files: ArraySlice<LogContents.File>

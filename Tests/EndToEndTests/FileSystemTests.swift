@@ -57,7 +57,8 @@ extension EndToEnd {
                 let files = try MountedFileSystem(.ext4, in: scratch)
                 try files.make(on: volume.disk)
                 let big = files.folder + "/big"
-                try scratch.run("dd", "if=/dev/urandom", "of=\(big)", "bs=1M", "count=64", "conv=fsync")
+                try scratch.run(
+                    "dd", "if=/dev/urandom", "of=\(big)", "bs=1M", "count=64", "conv=fsync")
                 try files.sync()
                 _ = try volume.mark("full")
                 try volume.logdisk(["snapshot", volume.path])
@@ -75,7 +76,8 @@ extension EndToEnd {
                 #expect(try scratch.run("cmp", copy, volume.path + "/image.raw").output.isEmpty)
                 let old = try MountedFileSystem(.ext4, in: scratch)
                 try old.mount(volume.replay("mark:full"))
-                #expect(try scratch.run("sha256sum", old.folder + "/big").output.prefix(64) == digest)
+                #expect(
+                    try scratch.run("sha256sum", old.folder + "/big").output.prefix(64) == digest)
                 try old.unmount()
             }
         }

@@ -17,7 +17,9 @@ enum Machine {
     static let postgresFolder: String? = {
         let root = "/usr/lib/postgresql"
         let versions = (try? FileManager.default.contentsOfDirectory(atPath: root)) ?? []
-        let folders = versions.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }.map { "\(root)/\($0)/bin" }
+        let folders = versions.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }.map {
+            "\(root)/\($0)/bin"
+        }
         return folders.last { access($0 + "/initdb", X_OK) == 0 }
     }()
 

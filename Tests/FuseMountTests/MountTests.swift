@@ -110,7 +110,8 @@ struct MountTests {
         #expect(throws: MountError.notMounted) { try FuseMount.unmount(folder) }
         let test = try TestMount()
         defer { test.end() }
-        #expect(failure(test.folder + "/") == .alreadyMounted(source: "logdisk", type: "fuse.logdisk"))
+        #expect(
+            failure(test.folder + "/") == .alreadyMounted(source: "logdisk", type: "fuse.logdisk"))
         #expect(FuseMount.isMountPoint(test.folder + "/"))
         #expect(FuseMount.isStale(test.folder) == false)
     }

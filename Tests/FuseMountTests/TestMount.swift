@@ -54,7 +54,8 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
             gate.wait()
             gate.signal()
         }
-        nonisolated(unsafe) let target = target  // used under the lock, before the return
+        // @unchecked: used under the lock, before the return.
+        nonisolated(unsafe) let target = target
         try apply { state in
             target.copyBytes(from: state.bytes[Int(offset)..<Int(offset) + target.count])
         }

@@ -148,7 +148,7 @@ import Testing
                 bytes += [UInt8](repeating: 0, count: SegmentFormat.footerBytes)
             }
             #expect(throws: SegmentError.self) { _ = try Self.open(bytes) }
-            bytes.withUnsafeBytes { bytes in
+            _ = bytes.withUnsafeBytes { bytes in
                 #expect(throws: SegmentError.self) { _ = try SegmentHeader.decode(bytes) }
             }
         }

@@ -17,11 +17,11 @@ struct ControlClient: Sendable {
     }
 
     func get<Reply: Decodable>(_ path: String) throws -> Reply {
-        try call(.GET, path, body: nil)
+        try call(.get, path, body: nil)
     }
 
     func post<Reply: Decodable>(_ path: String, _ request: NameRequest? = nil) throws -> Reply {
-        try call(.POST, path, body: try request.map { try JSONEncoder().encode($0) })
+        try call(.post, path, body: try request.map { try JSONEncoder().encode($0) })
     }
 
     private func call<Reply: Decodable>(
@@ -55,7 +55,7 @@ struct ControlClient: Sendable {
         do {
             return try waiting {
                 var request = HTTPClientRequest(url: text)
-                request.method = method == .GET ? .GET : .POST
+                request.method = method == .get ? .GET : .POST
                 if let body {
                     request.headers.add(name: "Content-Type", value: "application/json")
                     request.body = .bytes(ByteBuffer(bytes: body))
@@ -74,5 +74,5 @@ struct ControlClient: Sendable {
 
 /// The two methods in use.
 enum HTTPMethodName: Sendable {
-    case GET, POST
+    case get, post
 }
