@@ -1,6 +1,6 @@
 // A block device as one file in a FUSE mount.
 //
-// Life:   init ── mounted, requests wait in the kernel ── run() ── unmounted by anyone ── it returns
+// Life:   init ── mounted, requests wait in the kernel ── run() ── unmounted by anyone ── returns
 // Anyone: `logdisk unmount`, umount(8), fusermount3 -u, requestUnmount. The kernel then ends the
 //         connection, every worker's read fails with ENODEV, and run() returns.
 //
