@@ -2,9 +2,9 @@
 //
 // A WAL file has a fixed size. Its first 4096 bytes are the header, in two equal copies of one
 // sector each (at 0 and 512) so that a damaged sector costs nothing; records follow from 4096 on
-// (RecordHeader.swift). The file's name is its sequence in 12 digits and `.wal`. A file that is
-// recycled gets a new header first and its new name second; between the two, name and header
-// disagree and the file holds nothing that is needed. All numbers little-endian.
+// (RecordHeader.swift). The file's name is its sequence in 12 digits and `.wal`. A file is made, or
+// made again when its records are not needed any more, under another name; it gets this one when
+// header, size and the cleared place of its first record are durable. All numbers little-endian.
 //
 //   offset size  field
 //        0    8  magic "LDWAL001"

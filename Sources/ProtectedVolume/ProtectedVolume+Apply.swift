@@ -1,6 +1,7 @@
 // The applier: durable records from the ring to the image, newest bytes only, in address order.
 //
-// One round takes the records between the applied and the durable mark. What a later record of the
+// One round takes the records between the applied and the claimed mark (LogWriter.claimed: never
+// what damage to the log could pass off as a torn end, for then the image would be ahead). What a later record of the
 // ring has superseded is left out, whether that one is durable yet or not: the checkpoint waits
 // until it is (`mustBeDurable`). After the image has the bytes, the round takes its records out of
 // the overlay in LSN order and gives their ring memory free.
@@ -44,9 +45,18 @@ extension ProtectedVolume {
         return applyRound()
     }
 
+    /// Rounds until the image has all that is durable now.
+    func applyEverything() -> Bool {
+        let last = log.durableLSN
+        while appliedLSN < last {
+            if !stepApplier() { return false }
+        }
+        return true
+    }
+
     /// Under `imageLock`.
     func applyRound() -> Bool {
-        let target = Fault.imageBeforeLog.isOn ? ring.published : log.durable
+        guard let target = applyTarget() else { return false }
         guard applier.position < target else { return true }
         collectPieces(through: target)
         // Records ordered after this moment cannot have superseded anything above.
@@ -64,6 +74,24 @@ extension ProtectedVolume {
         // needs what lies behind it.
         release(through: min(target, log.durable))
         return true
+    }
+
+    /// Up to where the image may have the records: where the disk says that they are durable. What
+    /// was appended last has nobody to say so when no more records come; then the superblock does.
+    private func applyTarget() -> UInt64? {
+        if Fault.imageBeforeLog.isOn { return ring.published }
+        let durable = log.durable
+        let claimed = log.claimed
+        if claimed > applier.position || durable == applier.position { return claimed }
+        let lsn = log.durableLSN  // at or after `durable`
+        do throws(IOError) {
+            try folder.updateSuperblock { $0.durableLSN = max($0.durableLSN, lsn) }
+        } catch {
+            imageErrorCode.store(error.code, ordering: .relaxed)
+            return nil
+        }
+        log.claim(through: durable)
+        return durable
     }
 
     /// Fills `applier.pieces` with what is still the newest, sorted by address.

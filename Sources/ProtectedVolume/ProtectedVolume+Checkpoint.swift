@@ -55,7 +55,7 @@ extension ProtectedVolume {
         do throws(IOError) {
             try folder.updateSuperblocks { superblock in
                 if mark.lsn > superblock.checkpoint.lsn { superblock.checkpoint = mark }
-                superblock.durableLSN = log.durableLSN
+                superblock.durableLSN = max(superblock.durableLSN, log.durableLSN)
                 superblock.isClean = isClean
             }
         } catch {

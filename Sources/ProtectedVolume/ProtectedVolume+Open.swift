@@ -147,7 +147,7 @@ extension ProtectedVolume {
         ring.closeOrder()
         try waitDurable(ring.reserved)
         for attempt in 0..<3 {
-            if stepApplier(), checkpoint(isClean: false) { return }
+            if applyEverything(), checkpoint(isClean: false) { return }
             if attempt == 2 { break }
         }
         throw .io

@@ -38,6 +38,10 @@ public final class LogWriter: @unchecked Sendable {
     private var lastError: IOError?
 
     private let durableEnd = Atomic<UInt64>(0)
+    private let claimedEnd = Atomic<UInt64>(0)
+    /// Durable appends that nothing on the disk tells of yet; a few, the newest merged.
+    private var unclaimed: [(lsn: LSN, end: UInt64)] = []
+    private static let unclaimedMax = 16
     private let durableWall: Atomic<Int64>
     private let healthWord = Atomic<UInt32>(0)
     private let appends = Atomic<UInt64>(0)
@@ -52,12 +56,21 @@ public final class LogWriter: @unchecked Sendable {
         self.ring = ring
         self.files = files
         durableWall = Atomic(last.wallNanoseconds)
+        unclaimed.reserveCapacity(Self.unclaimedMax)
     }
 
     deinit { vectors.deallocate() }
 
     /// Position up to which everything is durable.
     public var durable: UInt64 { durableEnd.load(ordering: .acquiring) }
+    /// Position up to which the disk itself says that everything is durable: by a later durable
+    /// record, or by the superblock. Where the log is damaged later, recovery cannot take anything
+    /// before it for a torn end; so the image may have it, and nothing beyond.
+    public var claimed: UInt64 { claimedEnd.load(ordering: .acquiring) }
+    /// The superblock says it of everything before `position`.
+    public func claim(through position: UInt64) {
+        claimedEnd.max(position, ordering: .acquiringAndReleasing)
+    }
     public var durableLSN: LSN { LSN(ring.durableLSN.load(ordering: .acquiring)) }
     /// Newest durable record. The two halves may be one append apart.
     public var durableStamp: Stamp {
@@ -103,6 +116,8 @@ public final class LogWriter: @unchecked Sendable {
         var firstLSN = LSN.zero
         var lastLSN = LSN.zero
         var lastWall: Int64 = 0
+        /// What its newest record says is durable.
+        var claim = LSN.zero
         var bytes: UInt64 { pieces.bytes + pieces.secondBytes }
     }
 
@@ -159,6 +174,7 @@ public final class LogWriter: @unchecked Sendable {
             }
             batch.lastLSN = record.lsn
             batch.lastWall = record.wallNanoseconds
+            batch.claim = record.durableLSN
             batch.end += record.ringBytes
         }
         return (batch, true)
@@ -207,10 +223,20 @@ public final class LogWriter: @unchecked Sendable {
         if batch.bytes > 0 {
             durableWall.store(batch.lastWall, ordering: .relaxed)
             ring.durableLSN.store(batch.lastLSN.rawValue, ordering: .releasing)
+            noteClaims(batch)
         }
         durableEnd.store(batch.end, ordering: .releasing)
         setHealth(.good)
         progress.signal()
+    }
+
+    private func noteClaims(_ batch: Batch) {
+        while let first = unclaimed.first, first.lsn <= batch.claim {
+            claim(through: first.end)
+            unclaimed.removeFirst()
+        }
+        if unclaimed.count == Self.unclaimedMax { unclaimed.removeLast() }
+        unclaimed.append((batch.lastLSN, batch.end))
     }
 
     private func nextFile() throws(Refusal) {

@@ -5,8 +5,7 @@
 //   header            volume   name      case         what happens
 //   later version     any      any       future       refused, untouched
 //   valid             another  any       foreign      refused, untouched
-//   valid             ours     differs   recycling    ignored: a recycle was cut short; its old
-//                                                     content was archived and behind a checkpoint
+//   valid             ours     differs   recycling    ignored: nothing needed gets another name
 //   valid             ours     agrees    usable       read
 //   damaged           -        -         unreadable   ignored if a later usable file begins at or
 //                                                     before the checkpoint, else counts as damage
@@ -14,19 +13,22 @@
 // Then the usable files are read in order from the last one that begins at or before the
 // checkpoint + 1. The prefix ends at the first record that is missing or invalid (EndCase):
 //
-//   an unreadable   superblock or    prefix       a later   case      what happens
-//   or shortened    later record     reaches the  record
-//   file may hold   declares a miss- checkpoint   exists
+//   an unreadable   superblock or    prefix       it broke off,  case      what happens
+//   or shortened    later record     reaches the  and a later
+//   file may hold   declares a miss- checkpoint   record exists
 //   what follows    ing LSN durable
-//   yes             any              any          any       damaged   refused (13)
-//   no              yes              any          any       damaged   refused (13)
-//   no              no               no           yes       damaged   refused (13): a record was
-//                                                                     durable, its successors count
-//   no              no               no           no        behind    goes on at the checkpoint:
-//                                                                     the image is ahead
-//   no              no               yes          any       ended     goes on after the prefix;
-//                                                                     what lies behind it was never
-//                                                                     acknowledged
+//   yes             any              any          any            damaged   refused (13)
+//   no              yes              any          any            damaged   refused (13)
+//   no              no               no           yes            damaged   refused (13): what lies
+//                                                                          behind may count
+//   no              no               no           no             behind    goes on at the
+//                                                                          checkpoint
+//   no              no               yes          any            ended     goes on after the prefix;
+//                                                                          what lies behind it was
+//                                                                          never acknowledged
+//
+// "Behind" is the rule when everything up to the checkpoint is archived and given free, and nothing
+// came after it, or only an append that was cut short.
 //
 // Records of an epoch at or after the first LSN of a later epoch never count: recovery cut them
 // off once. RecoveryTests walks all combinations.
@@ -60,11 +62,11 @@ public enum EndCase: Hashable, Sendable {
 
     public static func decide(
         damagedFileMayFollow: Bool, laterRecordClaimsMissing: Bool, reachesCheckpoint: Bool,
-        laterRecordExists: Bool
+        brokeOffBeforeLaterRecord: Bool
     ) -> EndCase {
         if damagedFileMayFollow || laterRecordClaimsMissing { return .damaged }
         if reachesCheckpoint { return .ended }
-        return laterRecordExists ? .damaged : .behind
+        return brokeOffBeforeLaterRecord ? .damaged : .behind
     }
 }
 
@@ -202,7 +204,8 @@ private struct LogRecovery {
             damagedFileMayFollow: unreadable.contains { mayFollow($0) }
                 || usable[min(start, usable.count)...].contains { $0.isCutShort },
             laterRecordClaimsMissing: contents.claimed != nil,
-            reachesCheckpoint: end >= checkpoint.lsn, laterRecordExists: laterRecordExists)
+            reachesCheckpoint: end >= checkpoint.lsn,
+            brokeOffBeforeLaterRecord: expected != nil && laterRecordExists)
         contents.unneeded += unreadable.filter { !mayFollow($0) }.map(\.path)
         return contents
     }

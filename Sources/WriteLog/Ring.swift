@@ -251,6 +251,8 @@ public struct RingRecord {
     /// Bytes in the ring, header included (for a pad: all that it fills).
     public let ringBytes: UInt64
     public let payloadBytes: Int
+    /// Every record up to this one was durable when this one was ordered.
+    public let durableLSN: LSN
     public var isPad: Bool { kind == .pad }
 
     /// `header` is published: this memory was written by this process.
@@ -267,6 +269,7 @@ public struct RingRecord {
         wallNanoseconds = load(16, Int64.self)
         extent = Extent(start: load(24, UInt64.self), count: load(32, UInt64.self))
         payloadBytes = Int(load(40, UInt32.self))
+        durableLSN = LSN(load(56, UInt64.self))
         ringBytes =
             kind == .pad
             ? extent.count << Sector.shift

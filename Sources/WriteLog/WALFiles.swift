@@ -4,7 +4,7 @@
 //            make (allocate, header, zeros)
 //   nothing ------------------------------> prepared --take--> active --take of the next--> sealed
 //                                              ^                                              |
-//                                              |  recycle (new header, new name)              |
+//                                              |  recycle (.tmp, new header, new name)        |
 //                                            spare <--------- release(through:) -------------+
 //                                              |
 //                                              +--> removed, when there are more than needed
@@ -143,11 +143,11 @@ public final class WALFiles: @unchecked Sendable {
             let file = try make(sequence: sequence, from: spare, fillWithZeros: fillWithZeros)
             lock.withLock { prepared = file }
         } catch {
-            lock.withLock { if let spare { spares.insert(spare, at: 0) } }
             throw .io(error)
         }
     }
 
+    /// A file is never changed under a name that recovery reads.
     private func make(
         sequence: UInt64, from spare: String?, fillWithZeros: Bool
     ) throws(IOError) -> WALFile {
@@ -155,9 +155,13 @@ public final class WALFiles: @unchecked Sendable {
         let header = WALFileHeader(
             volume: volume, sequence: sequence, epoch: epoch, epochFirstLSN: epochFirstLSN,
             salt: salt, fileBytes: fileBytes)
-        let working = spare ?? "\(path).tmp"
-        if spare == nil, storage.exists(working) { try storage.remove(working) }
+        let working = "\(path).tmp"
         do throws(IOError) {
+            if storage.exists(working) { try storage.remove(working) }
+            if let spare {
+                try storage.rename(spare, to: working)
+                try storage.syncDirectory(directory)
+            }
             let file = try storage.open(
                 working,
                 OpenOptions(
@@ -184,8 +188,10 @@ public final class WALFiles: @unchecked Sendable {
             try storage.rename(working, to: path)
             try storage.syncDirectory(directory)
         } catch {
-            // A new file that came to nothing must not eat the space that others wait for.
-            if spare == nil, storage.exists(working) { try? storage.remove(working) }
+            // A file that came to nothing must not eat the space that others wait for.
+            for left in [working, spare].compactMap({ $0 }) where storage.exists(left) {
+                try? storage.remove(left)
+            }
             throw error
         }
         let file = try storage.open(path, OpenOptions(.readWrite, isDirect: true))

@@ -6,6 +6,7 @@ import DiskIO
 import History
 import LogFormat
 import ProtectedVolume
+import WriteLog
 
 extension Lifetime {
     private var imagePath: String { Self.path + "/image.raw" }
@@ -137,11 +138,25 @@ extension Lifetime {
                 }
                 // A planned error may have struck; it strikes once.
                 note("opening failed: \(error)")
+                noteLogFiles()
                 try check(
                     attempt < 6 && !storage.faultsAreQuiet(before: error),
                     "the volume does not open: \(error)")
                 calm()
             }
+        }
+    }
+
+    /// For the trace of a failure: what lies in the log's folder.
+    private func noteLogFiles() {
+        let window = AlignedBuffer(count: WALFileCursor.windowBytes)
+        let files = try? findWALFiles(in: Self.path + "/wal", on: storage, window: window)
+        for file in files ?? [] {
+            let header = try? file.header.get()
+            note(
+                "  \(file.path): epoch \(header.map { "\($0.epoch) from \($0.epochFirstLSN)" } ?? "?"),"
+                    + " begins with \(file.firstLSN.map { "\($0)" } ?? "nothing"),"
+                    + " \(file.isConsistent ? "" : "not its name's,") cut short: \(file.isCutShort)")
         }
     }
 
@@ -190,6 +205,12 @@ extension Lifetime {
                 place == nil,
                 "R3: the image at \(place ?? 0) is as at no LSN of \(checkpoint)...\(lsn)")
         }
+        if damage == .any, lsn < durableAtDamage {
+            // One misdirected write can take a record and all that tells of it.
+            coverage.note("log lost without a trace")
+            isOver = true
+            return
+        }
         if lsn < model.newest { coverage.note("lost unacknowledged records") }
         model.truncate(to: lsn)
         marks.removeAll { $0.lsn > lsn }
@@ -205,11 +226,13 @@ extension Lifetime {
         try openArchive()
     }
 
-    /// After damage to one record of the log: the end may lie before what was acknowledged only if
-    /// no later record says that more was durable.
+    /// After damage to the log the end may lie before what was acknowledged only if no later record
+    /// says that more was durable.
     private func checkFloor(_ end: UInt64) throws(Failure) {
-        guard damagedRecordsMax == 1, end + 2 <= durableAtDamage else { return }
-        for record in model.records[Int(end) + 1..<Int(durableAtDamage)] {
+        guard damage == .oneRecord || damage == .lostWrite, end + 2 <= durableAtDamage else {
+            return
+        }
+        for record in model.records[Int(end) + 1..<Int(min(durableAtDamage, model.newest))] {
             try check(
                 record.durableBefore <= end,
                 "recovered to \(end), though record \(record.lsn) says that"
@@ -223,6 +246,7 @@ extension Lifetime {
     func comeBack(byKill: Bool) throws {
         note(byKill ? "killed" : "power back")
         coverage.note(byKill ? "kill" : "power cut")
+        if logIsLying { durableAtDamage = openVolume?.durableStamp.lsn.rawValue ?? 0 }
         dropVolume()
         calm()
         if byKill { storage.kill() } else { storage.crash() }

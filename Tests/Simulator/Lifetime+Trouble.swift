@@ -38,9 +38,10 @@ extension Lifetime {
             note("no space is left")
             coverage.note("no space")
         case .misdirectedLog:
-            inject(.write, "/wal/", pick([.misdirected, .lost]), skip: skip)
+            let isLost = chance(0.5)
+            inject(.write, "/wal/", isLost ? .lost : .misdirected, skip: skip)
+            damage = isLost && !logIsLying ? .lostWrite : .any
             logIsLying = true
-            damagedRecordsMax = .max
         case .power, .shortWrites, .tornSectors, .clock, .damageAtRest: break
         }
     }
@@ -99,14 +100,14 @@ extension Lifetime {
         guard !paths.isEmpty else { return }
         let path = pick(paths)
         logIsLying = true
-        damagedRecordsMax = 1
+        damage = .oneRecord
         if chance(0.25) {
             let file = try storage.open(path, OpenOptions(.readWrite))
             let size = try file.size()
             try file.truncate(to: UInt64(random.below(Int(size))))
             file.close()
             note("\(path) loses its end")
-            damagedRecordsMax = .max
+            damage = .any
         } else {
             try flipBit(of: path)
         }

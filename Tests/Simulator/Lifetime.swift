@@ -45,10 +45,12 @@ final class Lifetime {
     var markCount = 0
     /// The log lost or misplaced a write of its own; only a prefix can be asked for.
     var logIsLying = false
-    /// Records that damage to the log may have hit, and the durable LSN when it happened.
-    var damagedRecordsMax = 0
+    /// What happened to the log, and the durable LSN when it did, or when the volume went down.
+    var damage = Damage.none
     var durableAtDamage: UInt64 = 0
     var isOver = false
+
+    enum Damage { case none, oneRecord, lostWrite, any }
 
     static let path = "/vol"
     private static let traceMax = 80
