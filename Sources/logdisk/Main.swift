@@ -64,8 +64,12 @@ struct LogDisk: ParsableCommand {
         commandName: "logdisk",
         abstract: "Protects a disk so that it can be had back as it was at any moment.",
         discussion: """
-            A volume is a folder with an image, a log and snapshots. Mounted, it shows one file,
+            A volume is a folder with an image, a log and snapshots. Mounted, it shows one file, \
             disk.img, to use as a disk: for a loop device, a virtual machine or any program.
+
+            Exit codes: 0 done, 1 failed, 3 done but incomplete, 10 no such volume, 11 in use, \
+            12 not restorable, 13 damaged (valid part kept), 14 not reachable, 15 refused, \
+            64 wrong usage, 130 interrupted.
             """,
         version: Version.text,
         subcommands: [

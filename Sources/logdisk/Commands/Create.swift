@@ -15,7 +15,7 @@ struct Create: ParsableCommand {
         commandName: "create",
         abstract: "Make a volume.",
         discussion: """
-            The volume is a folder. Say where its content comes from: --size for an empty one,
+            The volume is a folder. Say where its content comes from: --size for an empty one, \
             --from to copy a file or disk, --image to protect a file or disk where it is (from \
             then on only the volume may write to it).
 
@@ -29,7 +29,10 @@ struct Create: ParsableCommand {
     @Argument(help: ArgumentHelp("Folder of the volume; new or empty.", valueName: "VOL"))
     var volume: String
 
-    @Option(help: ArgumentHelp("Size of an empty volume; takes space as it fills.", valueName: "SIZE"))
+    // Unconditional: a negative number is a wrong size, not an unknown option.
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Size of an empty volume; takes space as it fills.", valueName: "SIZE"))
     var size: String?
 
     @Option(help: ArgumentHelp("Copy this file or block device.", valueName: "FILE"))
@@ -42,10 +45,14 @@ struct Create: ParsableCommand {
         "Folder for log and history, on another disk or in memory.", valueName: "DIR"))
     var logDir: String?
 
-    @Option(help: ArgumentHelp("Bound of the write-ahead log.", valueName: "SIZE"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Bound of the write-ahead log.", valueName: "SIZE"))
     var walSize = "4G"
 
-    @Option(help: ArgumentHelp("Ring: log queue and cache of a mount.", valueName: "SIZE"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Ring: log queue and cache of a mount.", valueName: "SIZE"))
     var ring = "64M"
 
     @OptionGroup var output: OutputOptions
@@ -57,6 +64,7 @@ struct Create: ParsableCommand {
         let source = try openSource(storage)
         defer { source?.close() }
         let creation = try plan(source)
+        try checkPlace(path)
         let folder = try translating(volume) {
             try VolumeFolder.create(path, creation, on: storage)
         }
@@ -121,6 +129,19 @@ struct Create: ParsableCommand {
         }
         if bytes > Superblock.volumeBytesMax {
             throw refused("it is beyond 8 EiB", "the largest volume has \(Superblock.volumeBytesMax) bytes")
+        }
+    }
+
+    private func checkPlace(_ path: String) throws(CommandFailure) {
+        let storage = DiskStorage()
+        if storage.exists(path), !storage.isDirectory(path) {
+            throw CommandFailure(
+                .usage, volume, "\(path) is not a folder", hint: "choose a new or an empty folder")
+        }
+        let parent = PathText.parent(of: path)
+        if !storage.isDirectory(parent) {
+            throw CommandFailure(
+                .usage, volume, "the folder \(parent) does not exist", hint: "mkdir -p \(parent)")
         }
     }
 

@@ -35,17 +35,23 @@ struct Mount: ParsableCommand {
     @Flag(help: "Serve in this process; log to standard error.")
     var foreground = false
 
-    @Option(help: ArgumentHelp("Take a full snapshot this often, if something changed.", valueName: "TIME"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Take a full snapshot this often, if something changed.", valueName: "TIME"))
     var snapshotEvery: String?
 
-    @Option(help: ArgumentHelp("Size of the ring, if not as created.", valueName: "SIZE"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Size of the ring, if not as created.", valueName: "SIZE"))
     var ring: String?
 
     @Flag(help: "Let other users open the file, too.")
     var allowOther = false
 
     @Option(help: ArgumentHelp(
-        "When the log's disk is full: hold the writers, or fail them with ENOSPC."))
+        "When the log's disk is full: hold the writers, or fail them with ENOSPC.",
+        valueName: "hold|fail"))
     var onFull = OnFull.hold
 
     /// Set by this command for the process that it starts.
@@ -137,7 +143,9 @@ struct Mount: ParsableCommand {
         let path = PathText.canonical(mountPoint)
         let file = "\(path)/disk.img"
         if output.json {
-            return try Terminal.json(["file": file, "mount_point": path, "volume": PathText.canonical(volume)])
+            return try Terminal.json([
+                "file": file, "mount_point": path, "volume": PathText.canonical(volume),
+            ])
         }
         Terminal.out(
             """

@@ -48,7 +48,7 @@ struct Points: ParsableCommand {
         let report = try translating(volume) { try history.catalogue.points(from: from, to: to) }
         let flushes = try translating(volume) { try readFlushes(history.catalogue, from, to) }
         if let missing = history.missingNewest {
-            Terminal.warn("the newest records are not listed: " + missing.text(verb: "points"))
+            Terminal.warn("the newest records are not listed: " + missing.what + (missing.cause.map { " (\($0))" } ?? ""))
         }
         if output.json {
             try Terminal.json(PointsJSON(report, flushes))

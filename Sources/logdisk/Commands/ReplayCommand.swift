@@ -54,7 +54,7 @@ struct ReplayCommand: ParsableCommand {
         let target = try VolumeHistory.target(at, "--at")
         let pinned = try snapshot.map { text throws(CommandFailure) in try Self.snapshotLSN(text) }
         let location = VolumeLocation(volume)
-        let sink = try ReplayOutput(output, force: force, location)
+        let sink = try ReplayOutput(output, force: force, isNow: target == .now && !barrier, location)
         let history = try VolumeHistory(location)
         let point = try history.resolve(target, barrier: barrier)
         if !options.json { Terminal.error(words(point)) }

@@ -57,10 +57,7 @@ struct Verify: ParsableCommand {
     private func verify(
         _ location: VolumeLocation, _ findings: inout Findings
     ) throws(CommandFailure) {
-        let superblock = try checkSuperblocks(location, &findings)
-        guard superblock.state == .ready else {
-            throw CommandFailure(VolumeError.halfCreated(location.path), object: volume)
-        }
+        try checkSuperblocks(location, &findings)
         let history: VolumeHistory
         do {
             history = try VolumeHistory(location)
@@ -70,33 +67,40 @@ struct Verify: ParsableCommand {
             return
         }
         if let missing = history.missingNewest {
-            findings.damages.append("the mount cannot archive: " + missing.text(verb: "verify"))
+            findings.damages.append(missing.what + (missing.cause.map { " (\($0))" } ?? ""))
         }
         checkLog(history, &findings)
         try checkSegments(history, &findings)
-        if !history.isMounted { try checkImage(history, &findings) }
+        if !history.isMounted, let superblock = history.superblock {
+            try checkImage(history, superblock, &findings)
+        }
     }
 
     // MARK: - parts
 
     private func checkSuperblocks(
         _ location: VolumeLocation, _ findings: inout Findings
-    ) throws(CommandFailure) -> Superblock {
-        let superblock = try location.superblock()
-        let valid = (try? SuperblockFile.slots(location.path + "/superblock")) ?? []
-        let count = valid.filter { (try? $0.get()) != nil }.count
+    ) throws(CommandFailure) {
+        guard location.isVolume else {
+            throw CommandFailure(VolumeError.notAVolume(location.path), object: volume)
+        }
+        let valid = ((try? SuperblockFile.slots(location.path + "/superblock")) ?? [])
+            .compactMap { try? $0.get() }
+        let count = valid.count
         findings.checked.append("superblock: \(count) of \(Superblock.slotCount) copies valid")
         // The very first generation has no second copy yet.
-        if count < Superblock.slotCount, superblock.generation > 1 {
+        if count == 1, valid[0].generation > 1 {
             findings.damages.append(
                 "one copy of the superblock is damaged; the next mount writes it anew")
         }
-        return superblock
     }
 
     private func checkLog(_ history: VolumeHistory, _ findings: inout Findings) {
         guard let contents = history.tail?.contents else {
-            findings.checked.append("log: in use by the mount, checked as segments")
+            findings.checked.append(
+                history.isMounted
+                    ? "log: in use by the mount, checked as segments"
+                    : "log: not readable without a superblock")
             return
         }
         findings.checked.append(
@@ -138,9 +142,9 @@ struct Verify: ParsableCommand {
     }
 
     private func checkImage(
-        _ history: VolumeHistory, _ findings: inout Findings
+        _ history: VolumeHistory, _ superblock: Superblock, _ findings: inout Findings
     ) throws(CommandFailure) {
-        let check = ImageCheck(history, isSilent: output.json)
+        let check = ImageCheck(history, superblock, isSilent: output.json)
         do {
             let differences = try check.run()
             findings.checked.append("image: \(ByteSize(bytes: check.comparedBytes)) compared")

@@ -8,16 +8,19 @@ import CommandText
 import DiskIO
 import Foundation
 import History
+import LogFormat
 import ProtectedVolume
 
 final class ImageCheck {
     private let history: VolumeHistory
+    private let superblock: Superblock
     private let isSilent: Bool
     private(set) var comparedBytes: UInt64 = 0
     private static let block = 4096
     private static let reportedMax = 20
 
-    init(_ history: VolumeHistory, isSilent: Bool) {
+    init(_ history: VolumeHistory, _ superblock: Superblock, isSilent: Bool) {
+        self.superblock = superblock
         self.history = history
         self.isSilent = isSilent
     }
@@ -28,19 +31,19 @@ final class ImageCheck {
         return try translating(object) {
             let image = try openImage()
             defer { image.close() }
-            let bytes = history.superblock.volumeBytes
+            let bytes = superblock.volumeBytes
             let actual = try image.size()
             guard image.isBlockDevice ? actual >= bytes : actual == bytes else {
                 throw VolumeError.imageWrongSize(image.path, expected: bytes, actual: actual)
             }
-            let checkpoint = history.superblock.checkpoint.lsn
+            let checkpoint = superblock.checkpoint.lsn
             let view = try PointInTimeView(history.catalogue, at: checkpoint)
             return try compare(image, view, try changedLater(than: checkpoint))
         }
     }
 
     private func openImage() throws -> StorageFile {
-        let path = VolumeFolder.imagePath(history.location.path, history.superblock)
+        let path = VolumeFolder.imagePath(history.location.path, superblock)
         do throws(IOError) {
             return try DiskStorage().open(path, OpenOptions(.readOnly))
         } catch {

@@ -16,14 +16,17 @@ struct ReplayOutput {
     private let object: String
 
     /// Checks what can be known before history is read.
-    init(_ output: String, force: Bool, _ location: VolumeLocation) throws(CommandFailure) {
+    /// `isNow` says that the state wanted is the newest one.
+    init(
+        _ output: String, force: Bool, isNow: Bool = false, _ location: VolumeLocation
+    ) throws(CommandFailure) {
         object = location.object
         path = PathText.canonical(output)
         var info = stat()
         let exists = stat(path, &info) == 0
         let kind = exists ? info.st_mode & S_IFMT : 0
         isDevice = kind == S_IFBLK
-        try checkPlace(location)
+        try checkPlace(location, mayBeImage: isNow && !exists)
         if !exists {
             try checkFolder()
         } else if isDevice {
@@ -52,7 +55,11 @@ struct ReplayOutput {
         CommandFailure(.usage, object, what, hint: hint)
     }
 
-    private func checkPlace(_ location: VolumeLocation) throws(CommandFailure) {
+    /// A missing image may be made anew, in its newest state: what the log holds behind the
+    /// checkpoint is redone on it at the next mount, to the same result.
+    private func checkPlace(
+        _ location: VolumeLocation, mayBeImage: Bool
+    ) throws(CommandFailure) {
         let hint = "choose a place outside of the volume"
         if let mount = FuseMount.mountPoints(of: location.path).first(where: {
             PathText.lies(path, in: $0)
@@ -62,6 +69,8 @@ struct ReplayOutput {
         guard let superblock = try? location.superblock() else { return }
         let image = PathText.canonical(VolumeFolder.imagePath(location.path, superblock))
         if path == image {
+            let isFree = VolumeFolder.holder(location.path, on: DiskStorage()) == nil
+            if mayBeImage, isFree { return }
             throw refused("the output is the volume's own image", hint)
         }
         let logs = VolumeFolder.logDirectory(location.path, superblock)
@@ -72,8 +81,7 @@ struct ReplayOutput {
     }
 
     private func checkFolder() throws(CommandFailure) {
-        let slash = path.lastIndex(of: "/") ?? path.startIndex
-        let folder = slash == path.startIndex ? "/" : String(path[..<slash])
+        let folder = PathText.parent(of: path)
         var info = stat()
         guard stat(folder, &info) == 0, info.st_mode & S_IFMT == S_IFDIR else {
             throw refused("the folder \(folder) does not exist", "mkdir -p \(folder)")

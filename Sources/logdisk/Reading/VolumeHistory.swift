@@ -12,7 +12,8 @@ import ProtectedVolume
 
 struct VolumeHistory {
     let location: VolumeLocation
-    let superblock: Superblock
+    /// nil when both copies are damaged. Then what the segments hold can be read all the same.
+    let superblock: Superblock?
     let catalogue: HistoryCatalogue
     let store: DirectoryStore
     let isMounted: Bool
@@ -23,32 +24,44 @@ struct VolumeHistory {
 
     init(_ location: VolumeLocation) throws(CommandFailure) {
         self.location = location
-        superblock = try location.superblock()
         let storage = DiskStorage()
-        let logs = VolumeFolder.logDirectory(location.path, superblock)
-        guard superblock.state == .ready else {
-            throw CommandFailure(VolumeError.halfCreated(location.path), object: location.object)
+        var missing: CommandFailure?
+        var superblock: Superblock?
+        var logs = location.path
+        do throws(CommandFailure) {
+            let found = try location.superblock()
+            guard found.state == .ready else {
+                throw CommandFailure(VolumeError.halfCreated(location.path), object: location.object)
+            }
+            superblock = found
+            logs = VolumeFolder.logDirectory(location.path, found)
+        } catch {
+            guard error.status == .damaged, storage.isDirectory(logs + "/segments") else {
+                throw error
+            }
+            missing = error
         }
+        self.superblock = superblock
         guard storage.isDirectory(logs + "/segments") else {
             throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
         }
         let store = DirectoryStore(storage: storage, directory: logs + "/segments")
         self.store = store
         var tail: WALTail?
-        var missing: CommandFailure?
-        if let client = try location.client() {
+        if let superblock, let client = try location.client(superblock) {
             isMounted = true
             missing = Self.archive(client)
-        } else {
+        } else if let superblock {
             isMounted = false
-            let superblock = self.superblock
             tail = try Self.translatingLog(location.object) {
                 try WALTail(directory: logs + "/wal", superblock: superblock, on: storage)
             }
+        } else {
+            isMounted = false
         }
         self.tail = tail
         missingNewest = missing
-        let volume = superblock.volume
+        let volume = superblock?.volume
         catalogue = try translating(location.object) {
             try HistoryCatalogue(store: store, volume: volume, tail: tail)
         }

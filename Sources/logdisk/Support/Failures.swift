@@ -42,7 +42,7 @@ extension CommandFailure {
         case .superblocksDamaged(let path):
             self.init(
                 .damaged, object, "both superblocks are damaged", cause: "in \(path)/superblock",
-                hint: "logdisk verify \(path)")
+                hint: "logdisk points \(path) shows what its segments still hold")
         case .folderNotEmpty(let path):
             self.init(
                 .usage, object, "\(path) is not empty", hint: "choose a new or an empty folder")
@@ -53,12 +53,14 @@ extension CommandFailure {
         case .imageMissing(let path):
             self.init(
                 .damaged, object, "the image is missing", cause: path,
-                hint: "put it back, or restore: logdisk replay VOL --at now --output FILE")
+                hint: "put it back, or make it anew: "
+                    + "logdisk replay \(object) --at now --output \(path)")
         case .imageWrongSize(let path, let expected, let actual):
             self.init(
                 .damaged, object, "the image has the wrong size",
                 cause: "\(path) has \(actual) bytes, not \(expected)",
-                hint: "restore it: logdisk replay VOL --at now --output FILE")
+                hint: "move it away, then: "
+                    + "logdisk replay \(object) --at now --output \(path)")
         case .imageInUse(let path):
             self.init(
                 .inUse, object, "another process holds the image", cause: path,
@@ -112,7 +114,7 @@ extension CommandFailure {
         case .damaged, .payload, .order, .sourceEnds, .outsideVolume:
             self.init(
                 .damaged, object, "history is damaged", cause: "\(error)",
-                hint: "logdisk verify VOL shows what stays restorable")
+                hint: "logdisk verify \(object) shows what stays restorable")
         case .source(let failure as IOError), .output(let failure):
             self.init(failure, object: object)
         case .source(let failure):
@@ -142,7 +144,7 @@ extension CommandFailure {
         case .missing, .exists, .short:
             self.init(
                 .damaged, object, "the segment store is not as it should be", cause: "\(error)",
-                hint: "logdisk verify VOL")
+                hint: "logdisk verify \(object)")
         }
     }
 }

@@ -40,8 +40,11 @@ struct VolumeLocation: Sendable {
     }
 
     /// A client of the running mount; nil when the volume is not mounted.
-    func client() throws(CommandFailure) -> ControlClient? {
-        guard let holder = try holder() else { return nil }
+    func client() throws(CommandFailure) -> ControlClient? { try client(superblock()) }
+
+    /// The same, of a volume whose superblock is known to be good.
+    func client(_: Superblock) throws(CommandFailure) -> ControlClient? {
+        guard let holder = VolumeFolder.holder(path, on: DiskStorage()) else { return nil }
         guard holder.isMount else {
             throw CommandFailure(VolumeError.inUse(path, holder: holder), object: object)
         }
@@ -73,6 +76,12 @@ enum PathText {
         let name = trimmed[trimmed.index(after: slash)...]
         let parent = canonical(String(trimmed[..<slash]))
         return parent == "/" ? "/\(name)" : "\(parent)/\(name)"
+    }
+
+    /// The folder that a canonical path lies in.
+    static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
+        return String(path[..<slash])
     }
 
     /// Whether `path` is `folder` or lies below it; both canonical.
