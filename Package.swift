@@ -67,7 +67,8 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ], swiftSettings: swiftSettings),
         .testTarget(
-            name: "CommandTests", dependencies: ["CommandText"], swiftSettings: swiftSettings),
+            name: "CommandTests", dependencies: ["CommandText", "CLinux"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "CLinuxTests", dependencies: ["CLinux"], swiftSettings: swiftSettings),
         .testTarget(
             name: "BlockModelTests", dependencies: ["BlockModel"], swiftSettings: swiftSettings),

@@ -12,7 +12,8 @@ extension StatusReport {
         page.gauge("logdisk_published_lsn", "Newest ordered record", publishedLSN)
         page.gauge("logdisk_durable_lsn", "Newest record that survives a crash", durableLSN)
         page.gauge("logdisk_applied_lsn", "Newest record written to the image", appliedLSN)
-        page.gauge("logdisk_checkpoint_lsn", "Record up to which the image is synced", checkpointLSN)
+        page.gauge(
+            "logdisk_checkpoint_lsn", "Record up to which the image is synced", checkpointLSN)
         page.gauge("logdisk_archived_lsn", "Newest record held in a segment", archivedLSN)
         page.gauge("logdisk_ring_bytes", "Size of the ring", ringBytes)
         page.gauge("logdisk_ring_used_bytes", "Bytes of the ring in use", ringUsedBytes)
@@ -20,7 +21,8 @@ extension StatusReport {
         page.gauge("logdisk_wal_max_bytes", "Bound of the WAL files", walBytesMax)
         page.gauge("logdisk_segments", "Number of segments", segmentCount)
         page.gauge("logdisk_segment_bytes", "Bytes of all segments", segmentBytes)
-        page.gauge("logdisk_image_allocated_bytes", "Bytes on disk of the image", imageAllocatedBytes)
+        page.gauge(
+            "logdisk_image_allocated_bytes", "Bytes on disk of the image", imageAllocatedBytes)
         page.gauge("logdisk_log_free_bytes", "Free bytes where the log lies", logFreeBytes)
         page.gauge("logdisk_writers_held", "Writers held by back-pressure now", writersHeldNow)
         page.counter("logdisk_writes_total", "Completed writes", writes)
@@ -30,7 +32,8 @@ extension StatusReport {
         page.counter("logdisk_flushes_total", "Completed flushes", flushes)
         page.counter("logdisk_write_holds_total", "Writes held by back-pressure", writersHeld)
         page.counter(
-            "logdisk_write_hold_seconds_total", "Seconds that writers were held", writersHeldSeconds)
+            "logdisk_write_hold_seconds_total", "Seconds that writers were held", writersHeldSeconds
+        )
         return page.text
     }
 }

@@ -7,7 +7,7 @@
 
 /// Text forms of wall times in nanoseconds since 1970-01-01 UTC.
 public enum TimeText {
-    /// `2026-11-21T10:05:03.2Z` in the local zone (or UTC), trailing zeros of the fraction left out.
+    /// `2026-11-21T10:05:03.2Z`, in the local zone or UTC; the fraction without trailing zeros.
     public static func rfc3339(_ wallNanoseconds: Int64, inUTC: Bool = false) -> String {
         let billion: Int64 = 1_000_000_000
         var fraction = wallNanoseconds % billion
@@ -18,9 +18,11 @@ public enum TimeText {
         }
         var parts = tm()
         if inUTC { gmtime_r(&second, &parts) } else { localtime_r(&second, &parts) }
-        let date = "\(pad(Int(parts.tm_year) + 1900, 4))-\(pad(Int(parts.tm_mon) + 1, 2))"
+        let date =
+            "\(pad(Int(parts.tm_year) + 1900, 4))-\(pad(Int(parts.tm_mon) + 1, 2))"
             + "-\(pad(Int(parts.tm_mday), 2))"
-        let clock = "\(pad(Int(parts.tm_hour), 2)):\(pad(Int(parts.tm_min), 2))"
+        let clock =
+            "\(pad(Int(parts.tm_hour), 2)):\(pad(Int(parts.tm_min), 2))"
             + ":\(pad(Int(parts.tm_sec), 2))"
         var digits = fraction == 0 ? "" : "." + pad(Int(fraction), 9)
         while digits.hasSuffix("0") { digits.removeLast() }

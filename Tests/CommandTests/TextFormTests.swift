@@ -42,7 +42,8 @@ import Testing
         }
         #expect(
             progress.bar(doneBytes: 1 << 30, seconds: 10, width: 80)
-                == "copy [#######......................] 25%  1 GiB of 4 GiB  102.4 MiB/s  30s left")
+                == "copy [#######......................] 25%  1 GiB of 4 GiB  102.4 MiB/s  30s left"
+        )
     }
 
     @Test func lineForPipes() {

@@ -41,8 +41,9 @@ struct Create: ParsableCommand {
     @Option(help: ArgumentHelp("Protect this file or block device in place.", valueName: "FILE"))
     var image: String?
 
-    @Option(help: ArgumentHelp(
-        "Folder for log and history, on another disk or in memory.", valueName: "DIR"))
+    @Option(
+        help: ArgumentHelp(
+            "Folder for log and history, on another disk or in memory.", valueName: "DIR"))
     var logDir: String?
 
     @Option(
@@ -88,7 +89,8 @@ struct Create: ParsableCommand {
         guard given == 1 else {
             throw CommandFailure(
                 .usage, volume,
-                given == 0 ? "say what the volume holds" : "--size, --from and --image exclude each other",
+                given == 0
+                    ? "say what the volume holds" : "--size, --from and --image exclude each other",
                 cause: given == 0 ? "one of --size, --from, --image is needed" : nil,
                 hint: "logdisk create \(volume) --size 10G")
         }
@@ -128,7 +130,8 @@ struct Create: ParsableCommand {
                 size != nil ? "--size \(next)" : "lengthen the source: truncate -s \(next) \(text)")
         }
         if bytes > Superblock.volumeBytesMax {
-            throw refused("it is beyond 8 EiB", "the largest volume has \(Superblock.volumeBytesMax) bytes")
+            throw refused(
+                "it is beyond 8 EiB", "the largest volume has \(Superblock.volumeBytesMax) bytes")
         }
     }
 

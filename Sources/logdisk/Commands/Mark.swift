@@ -18,7 +18,9 @@ struct Mark: ParsableCommand {
     @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
     var volume: String
 
-    @Argument(help: ArgumentHelp("At most 255 bytes. Given twice, the last one counts.", valueName: "NAME"))
+    @Argument(
+        help: ArgumentHelp(
+            "At most 255 bytes. Given twice, the last one counts.", valueName: "NAME"))
     var name: String
 
     @OptionGroup var output: OutputOptions

@@ -49,9 +49,10 @@ struct Mount: ParsableCommand {
     @Flag(help: "Let other users open the file, too.")
     var allowOther = false
 
-    @Option(help: ArgumentHelp(
-        "When the log's disk is full: hold the writers, or fail them with ENOSPC.",
-        valueName: "hold|fail"))
+    @Option(
+        help: ArgumentHelp(
+            "When the log's disk is full: hold the writers, or fail them with ENOSPC.",
+            valueName: "hold|fail"))
     var onFull = OnFull.hold
 
     /// Set by this command for the process that it starts.
@@ -122,7 +123,9 @@ struct Mount: ParsableCommand {
         Interruption.begin()
         let location = VolumeLocation(volume)
         _ = try location.superblock()
-        var arguments = ["mount", volume, mountPoint, "--report-start", "--on-full", onFull.rawValue]
+        var arguments = [
+            "mount", volume, mountPoint, "--report-start", "--on-full", onFull.rawValue,
+        ]
         if let ring { arguments += ["--ring", ring] }
         if let snapshotEvery { arguments += ["--snapshot-every", snapshotEvery] }
         if allowOther { arguments.append("--allow-other") }

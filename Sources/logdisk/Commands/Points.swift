@@ -48,7 +48,9 @@ struct Points: ParsableCommand {
         let report = try translating(volume) { try history.catalogue.points(from: from, to: to) }
         let flushes = try translating(volume) { try readFlushes(history.catalogue, from, to) }
         if let missing = history.missingNewest {
-            Terminal.warn("the newest records are not listed: " + missing.what + (missing.cause.map { " (\($0))" } ?? ""))
+            Terminal.warn(
+                "the newest records are not listed: " + missing.what
+                    + (missing.cause.map { " (\($0))" } ?? ""))
         }
         if output.json {
             try Terminal.json(PointsJSON(report, flushes))
@@ -109,15 +111,21 @@ struct Points: ParsableCommand {
         for gap in report.gaps {
             text += "gap: lsn:\(gap.first) to lsn:\(gap.last): \(gap.reason)\n"
         }
-        text += section("snapshots", report.snapshots.count, report.snapshots.map {
-            [$0.stamp.time, "lsn:\($0.stamp.lsn)", "\(ByteSize(bytes: $0.byteCount))"]
-        })
-        text += section("marks", report.marks.count, report.marks.map {
-            [$0.stamp.time, "lsn:\($0.stamp.lsn)", "mark:\($0.name)"]
-        })
-        text += section("flushes", Int(clamping: flushes.count), flushes.listed.map {
-            [$0.time, "lsn:\($0.lsn)", ""]
-        })
+        text += section(
+            "snapshots", report.snapshots.count,
+            report.snapshots.map {
+                [$0.stamp.time, "lsn:\($0.stamp.lsn)", "\(ByteSize(bytes: $0.byteCount))"]
+            })
+        text += section(
+            "marks", report.marks.count,
+            report.marks.map {
+                [$0.stamp.time, "lsn:\($0.stamp.lsn)", "mark:\($0.name)"]
+            })
+        text += section(
+            "flushes", Int(clamping: flushes.count),
+            flushes.listed.map {
+                [$0.time, "lsn:\($0.lsn)", ""]
+            })
         return text
     }
 

@@ -31,7 +31,8 @@ struct ReplayCommand: ParsableCommand {
     var volume: String
 
     @Option(
-        parsing: .unconditional, help: ArgumentHelp("The point to go back to.", valueName: "TARGET"))
+        parsing: .unconditional, help: ArgumentHelp("The point to go back to.", valueName: "TARGET")
+    )
     var at: String
 
     @Option(name: .shortAndLong, help: ArgumentHelp("File or block device.", valueName: "FILE"))
@@ -43,8 +44,9 @@ struct ReplayCommand: ParsableCommand {
     @Flag(help: "Replace an existing file; overwrite a device that is not empty.")
     var force = false
 
-    @Option(help: ArgumentHelp(
-        "Stand on this snapshot, by its lsn, instead of the nearest one.", valueName: "LSN"))
+    @Option(
+        help: ArgumentHelp(
+            "Stand on this snapshot, by its lsn, instead of the nearest one.", valueName: "LSN"))
     var snapshot: String?
 
     @OptionGroup var options: OutputOptions
@@ -54,7 +56,8 @@ struct ReplayCommand: ParsableCommand {
         let target = try VolumeHistory.target(at, "--at")
         let pinned = try snapshot.map { text throws(CommandFailure) in try Self.snapshotLSN(text) }
         let location = VolumeLocation(volume)
-        let sink = try ReplayOutput(output, force: force, isNow: target == .now && !barrier, location)
+        let sink = try ReplayOutput(
+            output, force: force, isNow: target == .now && !barrier, location)
         let history = try VolumeHistory(location)
         let point = try history.resolve(target, barrier: barrier)
         if !options.json { Terminal.error(words(point)) }
@@ -70,7 +73,9 @@ struct ReplayCommand: ParsableCommand {
             let size = ByteSize(bytes: result.writtenBytes)
             let time = DurationText(seconds: Int64(seconds.rounded(.up)))
             Terminal.out(
-                "\(output): the volume as it was at \(point.stamp.words); \(size) of data in \(time)")
+                "\(output): the volume as it was at \(point.stamp.words); "
+                    + "\(size) of data in \(time)"
+            )
         }
     }
 

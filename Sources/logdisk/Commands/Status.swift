@@ -38,7 +38,8 @@ struct Status: ParsableCommand {
             } else {
                 if watch, isatty(STDOUT_FILENO) == 1 { print("\u{1B}[H\u{1B}[2J", terminator: "") }
                 let since = earlier.flatMap { $0.report.isMounted ? $0 : nil }
-                Terminal.out(report.text(since: since.map { ($0.report, ($0.at).seconds(to: now)) }))
+                Terminal.out(
+                    report.text(since: since.map { ($0.report, ($0.at).seconds(to: now)) }))
             }
             guard watch else { return }
             fflush(nil)

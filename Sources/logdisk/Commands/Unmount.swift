@@ -47,7 +47,8 @@ struct Unmount: ParsableCommand {
                 hint: "nothing is lost: the next mount brings it there")
         }
         if output.json {
-            try Terminal.json(Unmounted(volume: location.path, lsn: superblock.checkpoint.lsn.rawValue))
+            try Terminal.json(
+                Unmounted(volume: location.path, lsn: superblock.checkpoint.lsn.rawValue))
         } else {
             Terminal.out("\(target): unmounted")
         }

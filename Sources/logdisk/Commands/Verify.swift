@@ -108,7 +108,8 @@ struct Verify: ParsableCommand {
         if contents.end == .damaged {
             let claimed = contents.claimed.map { ", lsn \($0) had been reached" } ?? ""
             findings.damages.append(
-                "acknowledged records after lsn \(contents.last.lsn) are lost from the log\(claimed)")
+                "acknowledged records after lsn \(contents.last.lsn) are lost\(claimed)"
+            )
         }
     }
 

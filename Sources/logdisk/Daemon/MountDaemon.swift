@@ -167,7 +167,8 @@ final class MountDaemon: Sendable {
                 try mount.requestUnmount(mode)
             } catch {
                 if case .busy = error, mode == .whenFree {
-                    log.warning("\(error); the mount ends with its last user, or at the next signal")
+                    log.warning(
+                        "\(error); the mount ends with its last user, or at the next signal")
                     try? mount.requestUnmount(.lazy)
                 } else {
                     log.error("\(error)")

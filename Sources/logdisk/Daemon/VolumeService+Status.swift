@@ -61,7 +61,8 @@ extension VolumeService {
         }
         if state.imageErrorCode != 0 {
             let reason = String(cString: strerror(state.imageErrorCode))
-            report.problems.append("the image cannot be written (\(reason)); the log keeps the data")
+            report.problems.append(
+                "the image cannot be written (\(reason)); the log keeps the data")
         }
         report.problems += problems.withLock { $0.sorted { $0.key < $1.key }.map(\.value) }
         report.problems += folder.warnings

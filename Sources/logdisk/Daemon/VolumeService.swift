@@ -131,7 +131,9 @@ final class VolumeService: Sendable {
             }
             problems.withLock { $0[.archive] = nil }
         } catch {
-            problems.withLock { $0[.archive] = "the log cannot be archived: \(error.text(verb: ""))" }
+            problems.withLock {
+                $0[.archive] = "the log cannot be archived: \(error.text(verb: ""))"
+            }
             throw error
         }
     }

@@ -75,7 +75,9 @@ final class ImageCheck {
         var position: UInt64 = 0
         while position < total {
             let next = [try image.nextData(from: position), view.nextData(from: position)]
-            guard let start = next.compactMap({ $0?.lowerBound }).min(), start < total else { break }
+            guard let start = next.compactMap({ $0?.lowerBound }).min(), start < total else {
+                break
+            }
             position = max(position, start / 4096 * 4096)
             let count = Int(min(UInt64(left.count), total - position))
             let a = UnsafeMutableRawBufferPointer(rebasing: left.bytes[..<count])

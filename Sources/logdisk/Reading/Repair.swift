@@ -1,5 +1,5 @@
-// What `verify --repair` does: it moves files aside that are not usable at all, and lets the log end
-// where its valid prefix ends. It never writes a byte of content.
+// What `verify --repair` does: it moves files aside that are not usable at all, and lets the log
+// end where its valid prefix ends. It never writes a byte of content.
 
 import BlockModel
 import CommandText
@@ -18,7 +18,8 @@ struct Repair {
 
     func run(_ findings: inout Findings) throws(CommandFailure) {
         if let holder = try location.holder() {
-            throw CommandFailure(VolumeError.inUse(location.path, holder: holder), object: location.object)
+            throw CommandFailure(
+                VolumeError.inUse(location.path, holder: holder), object: location.object)
         }
         let superblock = try location.superblock()
         let logs = VolumeFolder.logDirectory(location.path, superblock)

@@ -110,7 +110,8 @@ struct ReplayOutput {
         guard descriptor >= 0 else {
             throw CommandFailure(
                 errno == EBUSY ? .inUse : .failed, object, "\(path) cannot be overwritten",
-                cause: errno == EBUSY ? "it is mounted or part of another device"
+                cause: errno == EBUSY
+                    ? "it is mounted or part of another device"
                     : String(cString: strerror(errno)),
                 hint: "lsblk \(path) shows how it is used")
         }

@@ -31,7 +31,8 @@ struct VolumeHistory {
         do throws(CommandFailure) {
             let found = try location.superblock()
             guard found.state == .ready else {
-                throw CommandFailure(VolumeError.halfCreated(location.path), object: location.object)
+                throw CommandFailure(
+                    VolumeError.halfCreated(location.path), object: location.object)
             }
             superblock = found
             logs = VolumeFolder.logDirectory(location.path, found)

@@ -72,7 +72,8 @@ final class WALTail: TailLog {
         guard try open.file.read(into: bytes, at: start) == bytes.count,
             clinux_crc32c(0, whole.base, bytes.count) == header.payloadCRC
         else { throw failure }
-        target.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + target.count]))
+        target.copyMemory(
+            from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + target.count]))
     }
 
     /// Reads front to back and notes where records lie.
@@ -108,7 +109,9 @@ final class WALTail: TailLog {
                 expected = lsn.next
                 return record
             }
-            if tail.contents.end == .damaged { throw AcknowledgedLost(after: tail.contents.last.lsn) }
+            if tail.contents.end == .damaged {
+                throw AcknowledgedLost(after: tail.contents.last.lsn)
+            }
             return nil
         }
 

@@ -72,7 +72,8 @@ enum OfflineStatus {
                     "acknowledged records after lsn \(contents.last.lsn) are lost from the log")
             } else if contents.redoneRecords > 0 {
                 report.problems.append(
-                    "not unmounted cleanly; the next mount redoes \(contents.redoneRecords) records")
+                    "not unmounted cleanly; the next mount redoes \(contents.redoneRecords) records"
+                )
             }
         } catch {
             let failure = CommandFailure(RecoveryFailure.volumeError(error), object: "")

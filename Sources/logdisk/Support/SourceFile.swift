@@ -106,13 +106,15 @@ enum FileCopy {
             }
             if end > start {
                 try target.write(
-                    UnsafeRawBufferPointer(rebasing: bytes[start..<end]), at: offset + UInt64(start))
+                    UnsafeRawBufferPointer(rebasing: bytes[start..<end]), at: offset + UInt64(start)
+                )
             }
             start = end + block
         }
     }
 
-    private static func isZero(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int) -> Bool {
+    private static func isZero(_ bytes: UnsafeRawBufferPointer, _ start: Int, _ count: Int) -> Bool
+    {
         let base = bytes.baseAddress! + start
         return base.load(as: UInt8.self) == 0 && memcmp(base, base + 1, count - 1) == 0
     }

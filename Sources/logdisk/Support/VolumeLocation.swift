@@ -67,7 +67,8 @@ enum PathText {
     /// Absolute, without symbolic links as far as the path exists.
     static func canonical(_ path: String) -> String {
         if let whole = resolved(path) { return whole }
-        let absolute = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+        let absolute =
+            path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
         var trimmed = absolute[...]
         while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }
         guard let slash = trimmed.lastIndex(of: "/"), slash != trimmed.startIndex else {

@@ -1,0 +1,155 @@
+// mount, unmount and the commands that talk to a running mount, on real mounts. Skipped where FUSE
+// cannot be used.
+
+import Foundation
+import Testing
+
+private let canMount = geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
+
+/// Unmounts whatever a test left mounted.
+private func cleanUp(_ sandbox: borrowing Sandbox) {
+    for name in sandbox.names where name.hasPrefix("v") {
+        _ = try? sandbox.run(["unmount", name])
+    }
+    // After a process that was killed.
+    for name in sandbox.names where name.hasPrefix("m") {
+        umount2("\(sandbox.path)/\(name)", 2)
+    }
+}
+
+@Suite(.enabled(if: canMount, "needs root and /dev/fuse"), .serialized)
+struct MountCommandTests {
+    @Test func badInputs() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "16M"]).code == 0)
+        try sandbox.folder("m")
+        try sandbox.folder("full/x")
+        try sandbox.file("file", bytes: 1)
+        try sandbox.folder("half")
+        for row in [
+            BadInput("mount", 64, "<VOL>"),
+            BadInput("mount missing m", 10, "no volume"),
+            BadInput("mount half m", 10, "no volume"),
+            BadInput("mount v missing", 64, "does not exist"),
+            BadInput("mount v file", 64, "not a folder"),
+            BadInput("mount v full", 64, "not empty"),
+            BadInput("mount v /proc", 11, "mounted there already"),
+            BadInput("mount v m --ring x", 64, "not a size"),
+            BadInput("mount v m --ring 5", 64, "out of range"),
+            BadInput("mount v m --on-full maybe", 64, "maybe"),
+            BadInput("mount v m --snapshot-every 5", 64, "no unit"),
+            BadInput("mount v m --snapshot-every 0s", 64, "too short"),
+        ] {
+            check(row, try sandbox.run(row.arguments))
+            // The same in the foreground: it does not stay.
+            check(row, try sandbox.run(row.arguments + ["--foreground"]))
+        }
+        #expect(try sandbox.run(["verify", "v"]).code == 0)
+    }
+
+    @Test func life() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "16M"]).code == 0)
+        try sandbox.folder("m")
+        try sandbox.folder("m2")
+        let mount = try sandbox.run(["mount", "v", "m"])
+        #expect(mount.code == 0, "\(mount.error)")
+        #expect(mount.output.contains("losetup --find --show --direct-io=on"))
+        let again = try sandbox.run(["mount", "v", "m2"])
+        check(BadInput("mount v m2", 11, "in use", "mounted on"), again)
+        try sandbox.overwrite("m/disk.img", at: 4096, with: Data(repeating: 1, count: 8192))
+        #expect(try sandbox.run(["mark", "m", "first"]).code == 0)
+        try sandbox.overwrite("m/disk.img", at: 4096, with: Data(repeating: 2, count: 8192))
+        #expect(try sandbox.run(["snapshot", "v", "--name", "second"]).code == 0)
+        try sandbox.overwrite("m/disk.img", at: 4096, with: Data(repeating: 3, count: 8192))
+
+        let status = try sandbox.run(["status", "m", "--json"])
+        let object = try JSONSerialization.jsonObject(with: Data(status.output.utf8))
+        let found = try #require(object as? [String: Any])
+        #expect(found["mounted"] as? Bool == true && found["health"] as? String == "ok")
+
+        for (point, byte) in [("mark:first", 1), ("mark:second", 2), ("now", 3)] {
+            let run = try sandbox.run(["replay", "v", "--at", point, "--output", "\(byte)"])
+            #expect(run.code == 0, "\(run.error)")
+            #expect(try sandbox.bytes("\(byte)")[4096] == UInt8(byte))
+        }
+        check(
+            BadInput("replay to the own mount", 64, "own mount"),
+            try sandbox.run(["replay", "v", "--at", "now", "--output", "m/x"]))
+        check(
+            BadInput("repair of a mounted volume", 11, "in use"),
+            try sandbox.run(["verify", "v", "--repair"]))
+        let live = try sandbox.bytes("m/disk.img")
+        #expect(try sandbox.bytes("3") == live)
+        let unmount = try sandbox.run(["unmount", "m"])
+        #expect(unmount.code == 0, "\(unmount.error)")
+        #expect(try sandbox.bytes("v/image.raw") == live)
+        #expect(try sandbox.run(["verify", "v"]).code == 0)
+        #expect(try sandbox.run(["unmount", "v"]).code == 1)
+    }
+
+    @Test func busy() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "1M"]).code == 0)
+        try sandbox.folder("m")
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        do {
+            let open = try #require(FileHandle(forReadingAtPath: sandbox.path + "/m/disk.img"))
+            let run = try sandbox.run(["unmount", "m"])
+            #expect(run.code == 11, "\(run.error)")
+            #expect(run.error.contains("pid \(getpid())"), "\(run.error)")
+            try open.close()
+        }
+        let run = try sandbox.run(["unmount", "m"])
+        #expect(run.code == 0, "\(run.error)")
+    }
+
+    @Test func killedProcess() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "1M"]).code == 0)
+        try sandbox.folder("m")
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        try sandbox.overwrite("m/disk.img", at: 0, with: Data(repeating: 5, count: 4096))
+        #expect(try sandbox.run(["mark", "v", "flushed"]).code == 0)
+        try killHolder(sandbox)
+        // A lock and a mount left by a dead process are no obstacle.
+        let status = try sandbox.run(["status", "v"])
+        #expect(status.code == 0 && status.output.contains("mounted           no"))
+        let mount = try sandbox.run(["mount", "v", "m"])
+        #expect(mount.code == 0, "\(mount.error)")
+        #expect(try sandbox.bytes("m/disk.img")[4095] == 5)
+        try killHolder(sandbox)
+        let unmount = try sandbox.run(["unmount", "m"])
+        #expect(unmount.code == 0, "\(unmount.error)")
+        #expect(try sandbox.run(["verify", "v"]).code == 0)
+    }
+
+    /// Kills the process that the lock file names and waits until the kernel has let go of it.
+    private func killHolder(_ sandbox: borrowing Sandbox) throws {
+        let text = String(decoding: try sandbox.bytes("v/lock"), as: UTF8.self)
+        let line = try #require(text.split(separator: "\n").first)
+        let pid = try #require(pid_t(line))
+        kill(pid, SIGKILL)
+        let lock = open(sandbox.path + "/v/lock", O_RDONLY)
+        defer { close(lock) }
+        #expect(flock(lock, LOCK_EX) == 0)
+    }
+
+    @Test func controlSocketOfALongPath() throws {
+        let sandbox = try Sandbox()
+        let long = "v" + String(repeating: "/abcdefghijklmnop", count: 8)
+        try sandbox.folder(long)
+        try sandbox.folder("m")
+        let volume = long + "/x"
+        #expect(try sandbox.run(["create", volume, "--size", "1M"]).code == 0)
+        let mount = try sandbox.run(["mount", volume, "m"])
+        #expect(mount.code == 0, "\(mount.error)")
+        #expect(try sandbox.run(["mark", volume, "here"]).code == 0)
+        let unmount = try sandbox.run(["unmount", volume])
+        #expect(unmount.code == 0, "\(unmount.error)")
+    }
+}
