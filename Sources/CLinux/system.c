@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -81,6 +82,10 @@ int clinux_set_attribute(const char *path, const char *name, const void *value, 
 
 int clinux_remove_attribute(const char *path, const char *name) {
     return removexattr(path, name) == 0 ? 0 : -errno;
+}
+
+int clinux_spawn_close_from(void *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
 }
 
 void clinux_thread_name(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }

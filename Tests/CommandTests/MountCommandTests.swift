@@ -7,7 +7,7 @@ import Testing
 private let canMount = geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
 
 /// Unmounts whatever a test left mounted.
-private func cleanUp(_ sandbox: borrowing Sandbox) {
+private func cleanUp(_ sandbox: Sandbox) {
     for name in sandbox.names where name.hasPrefix("v") {
         _ = try? sandbox.run(["unmount", name])
     }
@@ -129,7 +129,7 @@ struct MountCommandTests {
     }
 
     /// Kills the process that the lock file names and waits until the kernel has let go of it.
-    private func killHolder(_ sandbox: borrowing Sandbox) throws {
+    private func killHolder(_ sandbox: Sandbox) throws {
         let text = String(decoding: try sandbox.bytes("v/lock"), as: UTF8.self)
         let line = try #require(text.split(separator: "\n").first)
         let pid = try #require(pid_t(line))

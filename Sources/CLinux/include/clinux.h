@@ -44,6 +44,9 @@ int64_t clinux_attribute(const char *path, const char *name, void *target, size_
 int clinux_set_attribute(const char *path, const char *name, const void *value, size_t size);
 // Removes an extended attribute. 0 or -errno.
 int clinux_remove_attribute(const char *path, const char *name);
+// In the child of a posix_spawn with these actions (a posix_spawn_file_actions_t) closes every
+// descriptor from `first` on, after the actions before. 0 or a positive errno.
+int clinux_spawn_close_from(void *actions, int first);
 // Names the calling thread (15 bytes at most).
 void clinux_thread_name(const char *name);
 // Advisory exclusive lock on an open file (flock, tied to the description). 0 or -errno.

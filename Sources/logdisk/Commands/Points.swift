@@ -42,7 +42,8 @@ struct Points: ParsableCommand {
         let from = try from.map { text throws(CommandFailure) in try Self.time(text, "--from") }
         let to = try to.map { text throws(CommandFailure) in try Self.time(text, "--to") }
         if let from, let to, from > to {
-            throw CommandFailure(.usage, volume, "--from lies after --to")
+            throw CommandFailure(
+                .usage, volume, "--from lies after --to", hint: "exchange the two")
         }
         let history = try VolumeHistory(VolumeLocation(volume))
         let report = try translating(volume) { try history.catalogue.points(from: from, to: to) }

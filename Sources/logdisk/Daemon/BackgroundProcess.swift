@@ -1,6 +1,7 @@
 // Starts this program again as a process of its own session, without fork: a process with threads
 // must not fork, and Swift's runtime has threads from the start.
 
+import CLinux
 import CommandText
 import Foundation
 
@@ -65,8 +66,8 @@ enum BackgroundProcess {
         posix_spawn_file_actions_adddup2(&actions, 101, 1)
         posix_spawn_file_actions_adddup2(&actions, 101, 2)
         posix_spawn_file_actions_adddup2(&actions, 100, StartReport.descriptor)
-        posix_spawn_file_actions_addclose(&actions, 100)
-        posix_spawn_file_actions_addclose(&actions, 101)
+        // Nothing else that the caller had open: whoever waits for its end would wait for ours.
+        clinux_spawn_close_from(&actions, StartReport.descriptor + 1)
 
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
