@@ -45,8 +45,7 @@ final class WALTail: TailLog {
     }
 
     func records(after archived: LSN) throws -> any RecordSource {
-        index.withLock { $0 = Index() }
-        return Reader(self, after: archived)
+        Reader(self, after: archived)
     }
 
     func payload(
@@ -83,6 +82,7 @@ final class WALTail: TailLog {
         private var expected: LSN
         private let window = AlignedBuffer(count: WALFileCursor.windowBytes)
         private var cursor: WALFileCursor?
+        private var fileNumber = 0
 
         init(_ tail: WALTail, after archived: LSN) {
             self.tail = tail
@@ -118,8 +118,9 @@ final class WALTail: TailLog {
         private func nextFile() throws -> WALFileCursor? {
             guard let found = files.popFirst() else { return nil }
             let file = try tail.storage.open(found.path, OpenOptions(.readOnly))
-            tail.index.withLock {
+            fileNumber = tail.index.withLock {
                 $0.files.append(OpenFile(file: file, salt: found.header.salt))
+                return $0.files.count - 1
             }
             return WALFileCursor(file: file, header: found.header, window: window)
         }
@@ -127,7 +128,11 @@ final class WALTail: TailLog {
         private func note(_ lsn: LSN, _ offset: UInt64) {
             tail.index.withLock { index in
                 if index.places.isEmpty { index.first = lsn }
-                index.places.append(Place(file: index.files.count - 1, offset: offset))
+                // An earlier reader may have noted it already.
+                guard lsn.rawValue == index.first.rawValue + UInt64(index.places.count) else {
+                    return
+                }
+                index.places.append(Place(file: fileNumber, offset: offset))
             }
         }
     }
