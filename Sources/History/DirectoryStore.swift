@@ -37,7 +37,7 @@ public final class DirectoryStore: SegmentStore {
                     let file = try storage.open(path(name), OpenOptions(.readOnly))
                     defer { file.close() }
                     found.append(StoredSegment(name: name, byteCount: try file.size()))
-                } catch where error.isMissing {
+                } catch  where error.isMissing {
                     continue  // deleted meanwhile
                 }
             }

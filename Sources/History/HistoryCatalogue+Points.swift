@@ -23,7 +23,9 @@ extension HistoryCatalogue {
     }
 
     private func pointsOnce(_ from: Int64, _ to: Int64) throws(HistoryError) -> PointsReport {
-        func isInside(_ stamp: Stamp) -> Bool { (from...max(from, to)).contains(stamp.wallNanoseconds) }
+        func isInside(_ stamp: Stamp) -> Bool {
+            (from...max(from, to)).contains(stamp.wallNanoseconds)
+        }
         var marks: [MarkPoint] = []
         var flushCountMax: UInt64 = 0
         for run in timeline.runs

@@ -118,7 +118,8 @@ public struct SnapshotWriter: Sendable {
     }
 
     /// Bytes from `start` on in granules that are (not) all zero.
-    private static func length(of bytes: UnsafeRawBufferPointer, from start: Int, zero: Bool) -> Int {
+    private static func length(of bytes: UnsafeRawBufferPointer, from start: Int, zero: Bool) -> Int
+    {
         var i = start
         while i < bytes.count {
             let count = min(granule, bytes.count - i)

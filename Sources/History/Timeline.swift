@@ -132,8 +132,9 @@ struct Timeline {
     private static func union(_ ranges: [RestorableRange]) -> [RestorableRange] {
         var result: [RestorableRange] = []
         for range in ranges.sorted(by: { ($0.first, $0.last) < ($1.first, $1.last) }) {
-            if let last = result.last, range.first.lsn <= last.last.lsn
-                || range.first.lsn == last.last.lsn.next
+            if let last = result.last,
+                range.first.lsn <= last.last.lsn
+                    || range.first.lsn == last.last.lsn.next
             {
                 result[result.count - 1].last = max(last.last, range.last)
             } else {
@@ -160,7 +161,8 @@ struct Timeline {
             position = range.last.lsn < .max ? range.last.lsn.next : nil
         }
         if let start = position, start <= greatest { gaps.append(gap(start, greatest)) }
-        if let tailFailure, tailFailure.after < .max, gaps.last?.last ?? .zero <= tailFailure.after {
+        if let tailFailure, tailFailure.after < .max, gaps.last?.last ?? .zero <= tailFailure.after
+        {
             let lsn = tailFailure.after.next
             gaps.append(HistoryGap(first: lsn, last: lsn, reason: .tail(tailFailure.text)))
         }

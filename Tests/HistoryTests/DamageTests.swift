@@ -29,7 +29,8 @@ import Testing
         volume.append(.flush)
         volume.append(.zero, Extent(start: 9, count: 1))
         try archiver.archive(from: volume.source(), through: volume.last)
-        _ = try writer.write(ImageSource(volume.image(at: volume.last)), at: volume.stamp(volume.last))
+        _ = try writer.write(
+            ImageSource(volume.image(at: volume.last)), at: volume.stamp(volume.last))
         volume.write(3, 2, fill: 9)
         volume.append(.flush)
         try archiver.archive(from: volume.source(), through: volume.last)
@@ -120,7 +121,8 @@ import Testing
             // Only no trap is asked here: whoever can make checksums can make history.
             let history = try HistoryCatalogue(store: store, volume: volume.id)
             for raw in 0...volume.last.rawValue {
-                if let view = try? PointInTimeView(history, at: LSN(raw)), view.byteCount < 1 << 20 {
+                if let view = try? PointInTimeView(history, at: LSN(raw)), view.byteCount < 1 << 20
+                {
                     _ = try? view.contents()
                 }
             }
@@ -133,7 +135,9 @@ import Testing
     private static func reseal(_ bytes: inout [UInt8]) {
         let footer = bytes.count - SegmentFormat.footerBytes
         func put(_ crc: UInt32, at offset: Int) {
-            for i in 0..<4 { bytes[footer + offset + i] = UInt8(truncatingIfNeeded: crc >> (8 * i)) }
+            for i in 0..<4 {
+                bytes[footer + offset + i] = UInt8(truncatingIfNeeded: crc >> (8 * i))
+            }
         }
         put(bytes[footer..<footer + 124].withUnsafeBytes { Checksum.crc32c($0) }, at: 124)
         put(bytes[footer..<footer + 244].withUnsafeBytes { Checksum.crc32c($0) }, at: 244)

@@ -57,7 +57,8 @@ import Testing
             if random.chance(0.4) {
                 let lsn = LSN(UInt64(random.below(Int(archiver.archivedLSN.rawValue) + 1)))
                 guard snapshots.insert(lsn).inserted else { continue }
-                let name = try writer.write(ImageSource(volume.image(at: lsn)), at: volume.stamp(lsn))
+                let name = try writer.write(
+                    ImageSource(volume.image(at: lsn)), at: volume.stamp(lsn))
                 #expect(name == .snapshot(lsn))
             }
         }
@@ -84,7 +85,8 @@ import Testing
             history.ranges == [RestorableRange(first: volume.baseStamp, last: volume.stamp(last))])
         for _ in 0..<6 {
             let lsn = LSN(UInt64(random.below(Int(last.rawValue) + 1)))
-            let pin = random.chance(0.3) ? world.snapshots.filter { $0 <= lsn }.randomElement() : nil
+            let pin =
+                random.chance(0.3) ? world.snapshots.filter { $0 <= lsn }.randomElement() : nil
             let view = try PointInTimeView(history, at: lsn, snapshot: pin, cachedBlocksMax: 2)
             let image = volume.image(at: lsn)
             #expect(try view.contents() == image, "lsn \(lsn)")
@@ -141,7 +143,8 @@ import Testing
         for _ in 0..<30 {
             let start = volume.baseStamp.wallNanoseconds
             let time = start + Int64(random.below(Int(now - start) + 1))
-            let expected = volume.records.last { $0.header.stamp.wallNanoseconds <= time }?
+            let expected =
+                volume.records.last { $0.header.stamp.wallNanoseconds <= time }?
                 .header.stamp ?? volume.baseStamp
             let point = try history.resolve(.time(time), now: now)
             #expect(point.stamp == expected)
@@ -159,10 +162,13 @@ import Testing
             flushes.append(stamp.lsn)
             return true
         }
-        #expect(flushes == volume.records.filter { $0.header.kind == .flush }.map(\.header.stamp.lsn))
+        #expect(
+            flushes == volume.records.filter { $0.header.kind == .flush }.map(\.header.stamp.lsn))
         let marks = try history.points().marks
-        #expect(marks.map(\.stamp.lsn) == volume.records.filter { $0.header.kind == .mark }
-            .map(\.header.stamp.lsn))
+        #expect(
+            marks.map(\.stamp.lsn)
+                == volume.records.filter { $0.header.kind == .mark }
+                .map(\.header.stamp.lsn))
         for mark in marks {
             let newest = marks.last { $0.name == mark.name }
             #expect(try history.resolve(.mark(mark.name), now: now).stamp == newest?.stamp)

@@ -72,13 +72,15 @@ import Testing
     }
 
     /// Times after the start that resolve, and to which LSN; with `--barrier`, to which.
-    @Test(arguments: [
-        (0, 0, 0), (9, 0, 0), (10, 1, 0), (11, 1, 0), (20, 2, 2), (29, 2, 2), (30, 4, 2),
-        (39, 4, 2), (40, 5, 5), (50, 6, 5), (100, 11, nil), (110, 12, 12), (129, 13, 12),
-        (130, 14, 12), (131, 14, 12), (1000, 14, 12),
-    ] as [(Int64, UInt64, UInt64?)]) func times(
-        _ time: Int64, _ lsn: UInt64, _ barrier: UInt64?
-    ) throws {
+    @Test(
+        arguments: [
+            (0, 0, 0), (9, 0, 0), (10, 1, 0), (11, 1, 0), (20, 2, 2), (29, 2, 2), (30, 4, 2),
+            (39, 4, 2), (40, 5, 5), (50, 6, 5), (100, 11, nil), (110, 12, 12), (129, 13, 12),
+            (130, 14, 12), (131, 14, 12), (1000, 14, 12),
+        ] as [(Int64, UInt64, UInt64?)]) func times(
+            _ time: Int64, _ lsn: UInt64, _ barrier: UInt64?
+        ) throws
+    {
         let world = try Self.world()
         let target = Target.time(world.start + time)
         #expect(

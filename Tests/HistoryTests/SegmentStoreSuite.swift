@@ -49,7 +49,9 @@ struct StorePlace: Sendable, CustomTestStringConvertible {
 @Suite struct SegmentStoreSuite {
     private static let log = SegmentName(first: LSN(1), last: LSN(9), kind: .log)
 
-    private static func put(_ bytes: [UInt8], _ name: SegmentName, in store: any SegmentStore) throws {
+    private static func put(_ bytes: [UInt8], _ name: SegmentName, in store: any SegmentStore)
+        throws
+    {
         let upload = try store.upload()
         for start in stride(from: 0, to: bytes.count, by: 700_001) {
             let piece = bytes[start..<min(bytes.count, start + 700_001)]
