@@ -76,6 +76,9 @@ let package = Package(
         .testTarget(
             name: "LogFormatTests", dependencies: ["BlockModel", "LogFormat"],
             swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "ReplayBench", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            path: "Benchmarks/ReplayBench", swiftSettings: swiftSettings),
         .testTarget(
             name: "HistoryTests", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
             swiftSettings: swiftSettings),

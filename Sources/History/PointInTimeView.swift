@@ -5,6 +5,11 @@
 
 import BlockModel
 import LogFormat
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
 
 /// An immutable picture of a volume. Any thread may call.
 public final class PointInTimeView: SnapshotSource, Sendable {
@@ -102,23 +107,35 @@ public final class PointInTimeView: SnapshotSource, Sendable {
                     location: ViewExtent.location(
                         source: 0, sector: $0.dataOffset >> Sector.shift))
             })
-        for run in plan.runs {
-            precondition(sources.count < ViewExtent.sourcesMax)
-            let index: RecordIndex
-            switch run.origin {
-            case .segment(let segment):
-                let reader = try SegmentReader(
-                    segment.name, footer: segment.footer, in: history.store)
-                index = try reader.recordIndex()
-                sources.append(.segment(reader))
-            case .tail:
-                guard let tail = history.tail, let log = history.tailLog else { continue }
-                index = tail.index
-                sources.append(.tail(tail, log))
+        precondition(plan.runs.count < ViewExtent.sourcesMax)
+        // Indexes are read and laid out by several threads, some at a time to bound the memory.
+        let batch = 8
+        for start in stride(from: 0, to: plan.runs.count, by: batch) {
+            let runs = Array(plan.runs[start..<min(start + batch, plan.runs.count)])
+            let layers = Mutex([Layer?](repeating: nil, count: runs.count))
+            let failure = Mutex<HistoryError?>(nil)
+            let next = Atomic<Int>(0)
+            let threads = min(runs.count, max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+            runInParallel(threads) { _ in
+                while true {
+                    // Relaxed: the number alone decides; the lock and the join order the rest.
+                    let i = next.add(1, ordering: .relaxed).oldValue
+                    guard i < runs.count else { return }
+                    do throws(HistoryError) {
+                        let layer = try Self.layer(
+                            of: runs[i], source: 1 + start + i, history, plan)
+                        layers.withLock { $0[i] = layer }
+                    } catch {
+                        failure.withLock { $0 = $0 ?? error }
+                        return
+                    }
+                }
             }
-            builder.add(
-                index.entries, source: sources.count - 1, after: plan.snapshot.last.lsn,
-                through: plan.target)
+            if let error = failure.withLock({ $0 }) { throw error }
+            for layer in layers.withLock({ $0 }) {
+                sources.append(layer?.source ?? .unused)
+                builder.add(layer?.extents ?? [])
+            }
         }
         let extents = builder.finish()
         // Segments of which nothing is visible any more need no block table.
@@ -126,6 +143,35 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         for extent in extents { isUsed[extent.source] = true }
         for i in sources.indices where !isUsed[i] { sources[i] = .unused }
         return Built(plan: plan, extents: extents, sources: sources)
+    }
+
+    private struct Layer: Sendable {
+        var source: ViewSource
+        var extents: [ViewExtent]
+    }
+
+    /// What one run of records lays over what was there before.
+    private static func layer(
+        of run: RecordRun, source number: Int, _ history: HistoryCatalogue, _ plan: ViewPlan
+    ) throws(HistoryError) -> Layer {
+        let source: ViewSource
+        let index: RecordIndex
+        switch run.origin {
+        case .segment(let segment):
+            let reader = try SegmentReader(
+                segment.name, footer: segment.footer, in: history.store)
+            (source, index) = (.segment(reader), try reader.recordIndex())
+        case .tail:
+            guard let tail = history.tail, let log = history.tailLog else {
+                preconditionFailure("a run of the tail without a tail")
+            }
+            (source, index) = (.tail(tail, log), tail.index)
+        }
+        return Layer(
+            source: source,
+            extents: ViewMapBuilder.layer(
+                index.entries, source: number, after: plan.snapshot.last.lsn,
+                through: plan.target))
     }
 }
 

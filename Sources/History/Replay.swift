@@ -1,9 +1,9 @@
 // Writes a view out: each block once, in address order. The data to be written is cut into windows
 // of memory; workers read the segments in large pieces, decompress each block once per window and
-// copy what is visible of it to its place, while another thread writes the window before.
+// copy what is visible of it to its place, while other threads write the window before.
 //
 //   view ─► ReplayWindow (runs + copies, by source and block) ─► workers ─► window memory
-//                                                                             │ one thread
+//                                                                             │ two threads
 //                                                                 O_DIRECT writes by address
 //
 // What a view does not hold stays a hole in a file and is zeroed explicitly on a device. The
@@ -29,7 +29,8 @@ public struct Replay: Sendable {
     public struct Options: Sendable {
         /// Memory of one window, at most; two are in use. 0 chooses by the machine's memory.
         public var windowBytesMax = 0
-        /// Threads that read, decompress and check. 0: as many as there are processors.
+        /// Threads that read, decompress and check. 0: twice as many as there are processors, as
+        /// some of them always wait for the disk.
         public var workers = 0
 
         public init() {}
@@ -39,7 +40,7 @@ public struct Replay: Sendable {
     private let windowBytesMax: Int
     private let workers: Int
     private static let windowBytesMin = 16 << 20
-    private static let writeBytesMax = 8 << 20
+    private static let writers = 2
 
     public init(_ view: PointInTimeView, options: Options = Options()) {
         self.view = view
@@ -48,7 +49,8 @@ public struct Replay: Sendable {
         windowBytesMax = max(
             options.windowBytesMax > 0 ? options.windowBytesMax : byMachine, 64 << 10)
         workers =
-            options.workers > 0 ? options.workers : max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+            options.workers > 0
+            ? options.workers : max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     }
 
     /// Makes the file `path`: whole, synced and under its name, or not at all. Without `replacing`
@@ -127,21 +129,22 @@ public struct Replay: Sendable {
         repeat {
             let window = next.next(recycling: &spare)
             let writing = ready
-            let from = zeroed
-            if let writing { zeroed = max(zeroed, writing.end) }
-            runInParallel(
-                workers + 1,
-                { number in
-                    if number == 0 {
-                        if let writing {
-                            job.attempt { () throws(HistoryError) in
-                                try write(writing, to: file, zerosFrom: from, job)
-                            }
-                        }
-                    } else if let window {
-                        job.attempt { () throws(HistoryError) in try window.fill(job) }
+            if let writing, file.isBlockDevice {
+                for run in writing.runs {
+                    try zero(file, from: zeroed, to: run.offset)
+                    zeroed = run.offset + UInt64(run.count)
+                }
+            }
+            runInParallel((writing == nil ? 0 : Self.writers) + (window == nil ? 0 : workers)) {
+                number in
+                job.attempt { () throws(HistoryError) in
+                    if let writing, number < Self.writers {
+                        try writing.write(to: file, job)
+                    } else {
+                        try window?.fill(job)
                     }
-                })
+                }
+            }
             try job.check()
             if let writing { spare.append(writing.buffer) }
             ready = window
@@ -149,31 +152,6 @@ public struct Replay: Sendable {
         try zero(file, from: zeroed, to: view.byteCount)
         monitor.report(WorkProgress(doneBytes: job.total, totalBytes: job.total))
         return ReplayResult(writtenBytes: job.done)
-    }
-
-    /// Writes the runs of a filled window, and on a device zeros between them.
-    private func write(
-        _ window: ReplayWindow, to file: StorageFile, zerosFrom: UInt64, _ job: ReplayJob
-    ) throws(HistoryError) {
-        var zeroed = zerosFrom
-        for run in window.runs {
-            try zero(file, from: zeroed, to: run.offset)
-            var done = 0
-            while done < run.count {
-                try job.check()
-                let count = min(Self.writeBytesMax, run.count - done)
-                let start = run.memoryOffset + done
-                do throws(IOError) {
-                    try file.write(
-                        UnsafeRawBufferPointer(
-                            rebasing: window.buffer.bytes[start..<start + count]),
-                        at: run.offset + UInt64(done))
-                } catch { throw .output(error) }
-                done += count
-                job.advance(by: count)
-            }
-            zeroed = run.offset + UInt64(run.count)
-        }
     }
 
     private func zero(_ file: StorageFile, from: UInt64, to end: UInt64) throws(HistoryError) {
@@ -211,7 +189,7 @@ final class ReplayJob: Sendable {
     let total: UInt64
     private let monitor: WorkMonitor
     private let failure = Mutex<HistoryError?>(nil)
-    private let doneBytes = Atomic<UInt64>(0)
+    private let doneBytes = Mutex<UInt64>(0)
 
     init(view: PointInTimeView, total: UInt64, monitor: WorkMonitor) {
         self.view = view
@@ -219,12 +197,14 @@ final class ReplayJob: Sendable {
         self.monitor = monitor
     }
 
-    var done: UInt64 { doneBytes.load(ordering: .relaxed) }
+    var done: UInt64 { doneBytes.withLock { $0 } }
 
     func advance(by count: Int) {
-        // Relaxed: a number for people; nothing is ordered by it.
-        let (_, now) = doneBytes.add(UInt64(count), ordering: .relaxed)
-        monitor.report(WorkProgress(doneBytes: min(now, total), totalBytes: total))
+        // Reported under the lock, so that the numbers never fall.
+        doneBytes.withLock {
+            $0 += UInt64(count)
+            monitor.report(WorkProgress(doneBytes: min($0, total), totalBytes: total))
+        }
     }
 
     /// Throws what any thread failed with, or that the work was cancelled.

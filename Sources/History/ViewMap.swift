@@ -66,12 +66,14 @@ package struct ViewMapBuilder {
         }
     }
 
-    /// Puts the sector-changing records of `entries` with LSNs above `after`, up to `through`, on
-    /// top, in their order.
-    package mutating func add(_ entries: [SegmentEntry], source: Int, after: LSN, through: LSN) {
+    /// The sector-changing records of `entries` with LSNs above `after`, up to `through`, laid over
+    /// each other in their order: a sorted, disjoint list.
+    package static func layer(
+        _ entries: [SegmentEntry], source: Int, after: LSN, through: LSN
+    ) -> [ViewExtent] {
         let low = entries.partitioningIndex { $0.stamp.lsn > after }
         let high = entries.partitioningIndex { $0.stamp.lsn > through }
-        guard low < high else { return }
+        guard low < high else { return [] }
         var list: [ViewExtent] = []
         list.reserveCapacity(high - low)
         /// Where each ascending run of `list` begins.
@@ -93,7 +95,7 @@ package struct ViewMapBuilder {
             }
             list.append(extent)
         }
-        add(Self.overlaid(list, runs: runs))
+        return overlaid(list, runs: runs)
     }
 
     /// The whole map, zeros left out.

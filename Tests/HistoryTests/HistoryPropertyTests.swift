@@ -216,7 +216,8 @@ import Testing
                 }
                 if kind == .write { payload += UInt64(count * 512) }
             }
-            builder.add(entries, source: source, after: .zero, through: .max)
+            builder.add(
+                ViewMapBuilder.layer(entries, source: source, after: .zero, through: .max))
         }
         let map = builder.finish()
         var found = [UInt64?](repeating: nil, count: sectors)
