@@ -3,6 +3,7 @@
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <string.h>
 #include <sys/socket.h>
 

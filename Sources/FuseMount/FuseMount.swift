@@ -33,23 +33,13 @@ public final class FuseMount: Sendable {
     ) throws(MountError) {
         self.mountPoint = try MountPoint.check(mountPoint)
         self.options = options
-        var key = pthread_key_t()
-        let code = pthread_key_create(&key, nil)
-        guard code == 0 else { throw .failed("no thread storage (\(text(of: code)))") }
-        let file = ServedFile(device: device, options: options, memoryKey: key)
-        self.file = file
-        do {
-            session = try Session(file: file, mountPoint: self.mountPoint, options: options)
-        } catch {
-            pthread_key_delete(key)
-            throw error
-        }
+        file = ServedFile(device: device, options: options)
+        session = try Session(file: file, mountPoint: self.mountPoint, options: options)
     }
 
     deinit {
-        // Only a mount that never ran is still there. The session goes first: it refers to `file`.
+        // Only a mount that never ran is still there.
         session.close()
-        pthread_key_delete(file.memoryKey)
     }
 
     /// Serves the file until it is unmounted, by whomever. Call once. Throws when the connection

@@ -1,4 +1,5 @@
-// The table of FUSE operations, and those that are not about data.
+// The table of FUSE operations that libfuse handles. Read, write and sync do not come here: the
+// workers answer them (DataRequests.swift).
 //
 // What is left out of the table libfuse answers with ENOSYS, and the kernel then does the right
 // thing by itself and asks no more: flush (a close syncs nothing), lseek (the whole file is data),
@@ -28,11 +29,6 @@ enum Operations {
             Operations.list(request, inode, size, offset)
         }
         table.statfs = { request, _ in Operations.describeFileSystem(request) }
-        table.read = { request, _, size, offset, _ in Operations.read(request, size, offset) }
-        table.write = { request, _, bytes, size, offset, info in
-            Operations.write(request, bytes, size, offset, info)
-        }
-        table.fsync = { request, _, _, _ in Operations.flush(request) }
         table.fallocate = { request, _, mode, offset, length, _ in
             Operations.allocate(request, mode, offset, length)
         }
@@ -52,9 +48,8 @@ enum Operations {
         table.rename = { request, _, _, _, _, _ in Operations.refuse(request) }
     }
 
-    /// The file behind a request, borrowed: the mount keeps it alive while requests run, so the
-    /// data path counts no references.
-    @inline(__always) @discardableResult
+    /// The file behind a request, borrowed: the mount keeps it alive while requests run.
+    @discardableResult
     static func withFile<R>(_ request: fuse_req_t?, _ body: (ServedFile) -> R) -> R {
         guard let userdata = fuse_req_userdata(request) else {
             preconditionFailure("a FUSE request without the session's user data")

@@ -1,5 +1,5 @@
-// What the callbacks work on: the device and the attributes of the one file that shows it. libfuse
-// hands it back with every request (fuse_req_userdata), so there are no globals.
+// What requests work on: the device and the attributes of the one file that shows it. libfuse hands
+// it back with every request (fuse_req_userdata), so there are no globals.
 //
 // Threads: every member may be used by all workers at once. The data path touches only `let`
 // members and one relaxed flag; attributes lie behind a lock that only rare requests take.
@@ -29,8 +29,6 @@ final class ServedFile: Sendable {
     let byteCount: UInt64
     let isReadOnly: Bool
     let name: String
-    /// Where each worker finds its transfer memory (`ServedFile.transferBytesMax`, page-aligned).
-    let memoryKey: pthread_key_t
     let pool: WorkerPool
     /// Set by writes, taken by the next request for attributes: the modification time costs the
     /// data path no clock. Relaxed: it orders nothing.
@@ -48,12 +46,11 @@ final class ServedFile: Sendable {
         var changed: timespec
     }
 
-    init(device: BlockDevice, options: MountOptions, memoryKey: pthread_key_t) {
+    init(device: BlockDevice, options: MountOptions) {
         self.device = device
         byteCount = device.byteCount
         isReadOnly = device.isReadOnly
         name = options.fileName
-        self.memoryKey = memoryKey
         pool = WorkerPool(threadsMax: options.threads)
         let access: mode_t = options.allowOther ? 0o666 : 0o600
         directoryMode = options.allowOther ? 0o755 : 0o700

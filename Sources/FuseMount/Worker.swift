@@ -24,9 +24,6 @@ final class Worker: Sendable {
     }
 
     private static let page = 4096
-    /// struct fuse_in_header and struct fuse_write_in of <linux/fuse.h>.
-    private static let writeHeaderBytes = 80
-
     /// Answers requests until the session ends.
     func run() {
         clinux_thread_name("fuse-worker")
@@ -40,9 +37,8 @@ final class Worker: Sendable {
             return
         }
         defer { munmap(memory, length) }
-        pthread_setspecific(file.memoryKey, memory + page)
-        let request = memory + (page - Self.writeHeaderBytes)
-        let capacity = length - (page - Self.writeHeaderBytes)
+        let request = memory + (page - DataRequest.payloadOffset)
+        let capacity = length - (page - DataRequest.payloadOffset)
         let connection = session.descriptor
         let libfuse = session.pointer
         var buffer = fuse_buf()
@@ -54,6 +50,10 @@ final class Worker: Sendable {
             let code = errno
             pool.endsToWait()
             if count > 0 {
+                if let data = DataRequest(request, count: count, connection: connection) {
+                    data.answer(from: file)
+                    continue
+                }
                 buffer.size = count
                 fuse_session_process_buf(libfuse, &buffer)
                 continue
