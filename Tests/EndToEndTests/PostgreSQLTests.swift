@@ -1,0 +1,154 @@
+// PostgreSQL under pgbench's load on ext4 on a volume: server and daemon killed together, the
+// server started again, and brought back as it was at remembered times.
+
+import Foundation
+import Testing
+
+extension EndToEnd {
+    @Suite struct PostgreSQLTests {
+        @Test(
+            needs("root", "loop", "mount", "losetup", "mkfs.ext4", "initdb", "pgbench", "runuser"))
+        func killedAndReplayed() throws {
+            try Scratch.with { scratch in
+                let volume = try TestVolume(in: scratch, size: "512M")
+                try volume.mount()
+                let files = try MountedFileSystem(.ext4, in: scratch)
+                try files.make(on: volume.disk)
+                let server = try PostgreSQL(in: files, initializing: true)
+                try server.start()
+                try server.command("createdb", "bench")
+                try server.command("pgbench", "-q", "-i", "-s", "1", "bench")
+                try server.query("create table acked(id int primary key)")
+
+                let load = try server.begin("pgbench", "-n", "-c", "3", "-T", "600", "bench")
+                let writer = try server.begin("psql", "-qAtX", "bench")
+                var remembered: [(target: String, rows: Int)] = []
+                var rows = 0
+                for round in 1...5 {
+                    rows = try Self.insert(8 * round, writer, from: rows)
+                    // The load goes on meanwhile: only this table stands still.
+                    remembered.append((presentTime(), rows))
+                }
+                rows = try Self.insert(25, writer, from: rows)
+                try volume.kill()
+                server.kill()
+                load.kill()
+                writer.kill()
+                try files.unmount()
+
+                try volume.revive()
+                try files.mount(volume.disk)
+                try Self.check(files, rows: rows, "after the kill")
+                try files.unmount()
+                for (target, rows) in remembered {
+                    let old = try MountedFileSystem(.ext4, in: scratch)
+                    try old.mount(volume.replay(target))
+                    try Self.check(old, rows: rows, target)
+                    try old.unmount()
+                }
+                try volume.unmount()
+                try volume.verify()
+            }
+        }
+
+        /// Inserts one row after the other; each is answered when it is committed.
+        private static func insert(_ count: Int, _ writer: Child, from rows: Int) throws -> Int {
+            for row in rows + 1...rows + count {
+                writer.send("insert into acked values (\(row)) returning id;")
+                try #require(writer.line() == "\(row)")
+            }
+            return rows + count
+        }
+
+        /// Starts the server there: the acknowledged rows, no others, and money that adds up.
+        private static func check(
+            _ files: MountedFileSystem, rows: Int, _ context: String
+        ) throws {
+            let server = try PostgreSQL(in: files, initializing: false)
+            try server.start()
+            let found = try server.query("select count(*), coalesce(max(id), 0) from acked")
+            #expect(found == "\(rows)|\(rows)", "\(context)")
+            let sums = try server.query(
+                """
+                select (select sum(abalance) from pgbench_accounts)
+                     = (select coalesce(sum(delta), 0) from pgbench_history),
+                       (select sum(tbalance) from pgbench_tellers)
+                     = (select sum(bbalance) from pgbench_branches)
+                """)
+            #expect(sums == "t|t", "\(context)")
+            #expect(try server.query("select count(*) from pgbench_accounts") == "100000")
+            try server.stop()
+        }
+    }
+}
+
+/// A server of PostgreSQL whose files lie in a mounted file system.
+private final class PostgreSQL {
+    private let scratch: Scratch
+    private let data: String
+    private let sockets: String
+    private let tools: String
+    private var postmaster: pid_t = 0
+
+    init(in files: MountedFileSystem, initializing: Bool) throws {
+        scratch = files.scratch
+        data = files.folder + "/data"
+        sockets = scratch.newPath("sockets")
+        tools = try #require(Machine.postgresFolder)
+        try #require(mkdir(sockets, 0o777) == 0 && chmod(sockets, 0o777) == 0)
+        scratch.onEnd { [self] in kill() }
+        guard initializing else { return }
+        try #require(mkdir(data, 0o700) == 0)
+        try scratch.run("chown", "postgres:", data)
+        try command("initdb", "--auth=trust", "--wal-segsize=1", "--no-instructions", data)
+    }
+
+    private func words(_ tool: String, _ arguments: [String]) -> [String] {
+        ["runuser", "-u", "postgres", "--", "env", "-C", "/", "PGHOST=\(sockets)"]
+            + [tools + "/" + tool] + arguments
+    }
+
+    func command(_ tool: String, _ arguments: String...) throws {
+        let outcome = try scratch.start(words(tool, arguments), input: nil).wait()
+        try #require(outcome.status == 0, "\(outcome)")
+    }
+
+    func begin(_ tool: String, _ arguments: String...) throws -> Child {
+        try Child(words(tool, arguments), in: scratch)
+    }
+
+    @discardableResult
+    func query(_ text: String) throws -> String {
+        let outcome = try scratch.start(
+            words("psql", ["-qAtX", "-v", "ON_ERROR_STOP=1", "-c", text, "bench"]), input: nil
+        ).wait()
+        try #require(outcome.status == 0, "\(outcome)")
+        return outcome.output.trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
+    /// Returns when it takes connections: after its own recovery.
+    func start() throws {
+        try? FileManager.default.removeItem(atPath: data + "/postmaster.pid")
+        try command(
+            "pg_ctl", "start", "-w", "-s", "-t", "\(Int(patienceSeconds))", "-D", data, "-l",
+            "\(data)/log", "-o",
+            "-c listen_addresses='' -c unix_socket_directories='\(sockets)' "
+                + "-c max_wal_size=32MB -c shared_buffers=16MB -c checkpoint_timeout=30s")
+        let text = try String(contentsOfFile: data + "/postmaster.pid", encoding: .utf8)
+        postmaster = try #require(text.split(separator: "\n").first.flatMap { pid_t($0) })
+    }
+
+    func stop() throws {
+        try command("pg_ctl", "stop", "-w", "-s", "-m", "fast", "-D", data)
+        postmaster = 0
+    }
+
+    /// SIGKILL for the server and all its processes.
+    func kill() {
+        guard postmaster != 0 else { return }
+        let all = [postmaster] + children(of: postmaster)
+        for process in all { Glibc.kill(process, SIGKILL) }
+        eventually("the death of the server") { !all.contains { isAlive($0) } }
+        postmaster = 0
+    }
+}
