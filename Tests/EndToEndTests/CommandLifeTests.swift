@@ -63,6 +63,9 @@ extension EndToEnd {
                     #expect(try digest(scratch, volume.disk) == content, "\(name)")
                     try fill(volume.disk, with: name, count: 1 << 20)
                     let changed = try digest(scratch, volume.disk)
+                    if options[0] == "--image" {
+                        try refuseSecondOwner(scratch, of: options[1], "mounted-" + name)
+                    }
                     try volume.kill()
                     try volume.revive()
                     #expect(try digest(scratch, volume.disk) == changed, "\(name)")
@@ -74,10 +77,18 @@ extension EndToEnd {
                     try volume.verify()
                 }
                 #expect(try digest(scratch, source) == content, "--from leaves its source alone")
-                let again = try scratch.attempt(
-                    Machine.logdisk, "create", scratch.path("again"), "--image", ownDevice)
-                #expect(again.status == 11, "the disk of another volume: \(again)")
+                try refuseSecondOwner(scratch, of: source + ".2", "file")
             }
+        }
+
+        /// Two volumes on one image would destroy each other's history.
+        private func refuseSecondOwner(
+            _ scratch: Scratch, of image: String, _ name: String
+        ) throws {
+            let again = try scratch.attempt(
+                Machine.logdisk, "create", scratch.path("again-" + name), "--image", image)
+            #expect(again.status == 11, "the image of another volume: \(again)")
+            #expect(access(scratch.path("again-" + name), F_OK) != 0, "something is left")
         }
 
         /// A snapshot while the disk is written holds one moment: going back to it from there and
@@ -91,7 +102,7 @@ extension EndToEnd {
                     [
                         "fio", "--name=load", "--filename=\(volume.disk)", "--size=64M",
                         "--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=libaio",
-                        "--iodepth=8", "--time_based", "--runtime=600",
+                        "--iodepth=8", "--time_based", "--runtime=600", "--thread",
                     ], input: nil)
                 let volumeLSN = { try volume.status().publishedLSN }
                 for name in ["first", "second"] {
@@ -121,7 +132,7 @@ extension EndToEnd {
                 let twice = try volume.logdisk(["mount", volume.path, other], expecting: 11)
                 #expect(twice.errors.contains(volume.mountPoint), "names the holder: \(twice)")
                 try volume.logdisk(["mount", volume.path, volume.mountPoint], expecting: 11)
-                try volume.logdisk(["create", volume.path, "--size", "1M"], expecting: 11)
+                try volume.logdisk(["create", volume.path, "--size", "1M"], expecting: 64)
 
                 // In use: left alone, and told by whom.
                 let descriptor = open(volume.disk, O_RDWR | O_CLOEXEC)
@@ -186,6 +197,7 @@ extension EndToEnd {
             try Scratch.with { scratch in
                 let memory = try scratch.newFolder("memory")
                 try scratch.run("mount", "-t", "tmpfs", "-o", "size=256M", "tmpfs", memory)
+                try scratch.run("mkdir", memory + "/log")
                 let volume = try TestVolume(
                     in: scratch, ["--size", "64M", "--log-dir", memory + "/log", "--wal-size", "64M"])
                 try volume.mount()

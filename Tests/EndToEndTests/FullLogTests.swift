@@ -15,6 +15,7 @@ extension EndToEnd {
             try Scratch.with { scratch in
                 let memory = try scratch.newFolder("memory")
                 try scratch.run("mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", memory)
+                try scratch.run("mkdir", memory + "/log")
                 let volume = try TestVolume(
                     in: scratch,
                     [
@@ -65,6 +66,7 @@ extension EndToEnd {
                 let disk = try scratch.newFolder("log-disk")
                 try scratch.run("mkfs.ext4", "-q", "-O", "^has_journal", device)
                 try scratch.run("mount", device, disk)
+                try scratch.run("mkdir", disk + "/log")
                 let volume = try TestVolume(
                     in: scratch,
                     ["--size", "64M", "--log-dir", disk + "/log", "--wal-size", "64M"])
