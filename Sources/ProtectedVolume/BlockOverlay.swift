@@ -10,7 +10,7 @@
 // of their record's header and a zero bit. Extents of zeros over `largeZeroSectors` are kept in a
 // short list instead; a sector's younger entry wins, whichever of the two it is in.
 //
-//   invariant: an entry's place lies in [freed, reserved) of the ring     (checkInvariants)
+//   invariant: an entry's place lies in [freed, reserved) of the ring
 //   invariant: of two records for a sector the entry is the younger one
 //
 // 64 shards by 1 MiB region, so that a large write or read takes one lock per region.

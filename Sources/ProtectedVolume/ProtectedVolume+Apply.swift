@@ -1,10 +1,10 @@
 // The applier: durable records from the ring to the image, newest bytes only, in address order.
 //
 // One round takes the records between the applied and the claimed mark (LogWriter.claimed: never
-// what damage to the log could pass off as a torn end, for then the image would be ahead). What a later record of the
-// ring has superseded is left out, whether that one is durable yet or not: the checkpoint waits
-// until it is (`mustBeDurable`). After the image has the bytes, the round takes its records out of
-// the overlay in LSN order and gives their ring memory free.
+// what damage to the log could pass off as a torn end, for then the image would be ahead). What a
+// later record of the ring has superseded is left out, whether that one is durable yet or not: the
+// checkpoint waits until it is (`mustBeDurable`). After the image has the bytes, the round takes
+// its records out of the overlay in LSN order and gives their ring memory free.
 //
 // A failed image write leaves everything as it was: the round is tried again later.
 

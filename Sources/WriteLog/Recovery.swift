@@ -23,9 +23,9 @@
 //                                                                          behind may count
 //   no              no               no           no             behind    goes on at the
 //                                                                          checkpoint
-//   no              no               yes          any            ended     goes on after the prefix;
-//                                                                          what lies behind it was
-//                                                                          never acknowledged
+//   no              no               yes          any            ended     goes on after the pre-
+//                                                                          fix; what lies behind
+//                                                                          was never acknowledged
 //
 // "Behind" is the rule when everything up to the checkpoint is archived and given free, and nothing
 // came after it, or only an append that was cut short.

@@ -8,7 +8,7 @@
 //   -----|----------------|------------------|------------------|-----> position
 //        | applied later  | drained next     | being copied     | free, up to freed + capacity
 //
-//   freed <= durable <= reserved <= freed + capacity                    (checked in checkInvariants)
+//   freed <= durable <= reserved <= freed + capacity, at any time
 //
 // Order and place are given under one short lock; copying and checksum happen outside it. A record
 // is published by storing the magic into its header (release); until then that word is 0. A record

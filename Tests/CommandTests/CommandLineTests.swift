@@ -1,4 +1,4 @@
-// The program itself, run as a user runs it: every bad input gets its message, its hint and its exit
+// The program itself, run as a user runs it: every bad input gets its message, hint and exit
 // code, and leaves nothing behind. No mount is needed here; MountCommandTests has those.
 
 import CLinux

@@ -199,7 +199,8 @@ extension EndToEnd {
                 try scratch.run("mount", "-t", "tmpfs", "-o", "size=256M", "tmpfs", memory)
                 try scratch.run("mkdir", memory + "/log")
                 let volume = try TestVolume(
-                    in: scratch, ["--size", "64M", "--log-dir", memory + "/log", "--wal-size", "64M"])
+                    in: scratch,
+                    ["--size", "64M", "--log-dir", memory + "/log", "--wal-size", "64M"])
                 try volume.mount()
                 try fill(volume.disk, with: "content", count: 20 << 20)
                 let content = try digest(scratch, volume.disk)

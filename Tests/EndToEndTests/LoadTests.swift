@@ -14,8 +14,13 @@ extension EndToEnd {
                 try volume.mount()
                 let jobs: [(name: String, options: [String])] = [
                     ("random", ["--rw=randwrite", "--bs=4k", "--direct=1", "--iodepth=16"]),
-                    ("mixed", ["--rw=randrw", "--bsrange=512-128k", "--direct=1", "--iodepth=8",
-                        "--bs_unaligned=0", "--blockalign=512"]),
+                    (
+                        "mixed",
+                        [
+                            "--rw=randrw", "--bsrange=512-128k", "--direct=1", "--iodepth=8",
+                            "--bs_unaligned=0", "--blockalign=512",
+                        ]
+                    ),
                     ("sequential", ["--rw=write", "--bs=1M", "--direct=0"]),
                     ("flushed", ["--rw=randwrite", "--bs=4k", "--direct=0", "--fdatasync=32"]),
                 ]
