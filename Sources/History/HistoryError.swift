@@ -33,6 +33,16 @@ public enum HistoryError: Error, Sendable {
     case cancelled
 }
 
+extension HistoryError {
+    /// Whether the store has no room: what failed can go well later.
+    public var isNoSpace: Bool {
+        if case .store(let error) = self, case .io(let cause) = error.cause {
+            return cause.isNoSpace
+        }
+        return false
+    }
+}
+
 extension HistoryError: CustomStringConvertible {
     public var description: String {
         switch self {

@@ -79,8 +79,22 @@ extension ProtectedVolume {
     /// The archiver has everything up to `lsn`: WAL files behind it may be recycled.
     public func archived(through lsn: LSN) {
         archivedWord.store(max(lsn, archivedLSN).rawValue, ordering: .releasing)
+        isArchiveFull.store(false, ordering: .relaxed)
         releaseFiles()
-        if log.health == .behind { wakeWriterFully() }
+        wakeWriterBehind()
+    }
+
+    /// The archiver has no space: with `OnFull.fail`, writers are refused once the log is at its
+    /// bound too.
+    public func archiveIsFull() {
+        isArchiveFull.store(true, ordering: .sequentiallyConsistent)
+        room.signal()
+        log.progress.signal()
+    }
+
+    /// A writer that waits at the bound goes on when there is a file for it.
+    func wakeWriterBehind() {
+        if log.health == .behind, log.files.mayTakeNext { wakeWriterFully() }
     }
 
     /// Syncs the image. False when the disk refused; then the image is written again.

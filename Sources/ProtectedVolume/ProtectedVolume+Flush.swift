@@ -59,9 +59,8 @@ extension ProtectedVolume {
             }
             return
         }
-        if log.health == .full, options.onFull == .fail { throw .noSpace }
-        wakeWriterFully()
-        applierWake.signal()
+        try checkHealth()
+        hurry()
         room.wait(ticket)
     }
 
@@ -76,10 +75,9 @@ extension ProtectedVolume {
                 case .failed:
                     room.signal()
                     throw .io
-                case .full where options.onFull == .fail: throw .noSpace
                 case .full, .behind:
+                    try checkHealth()
                     if options.isManual { throw .noSpace }
-                    wakeWriterFully()
                     archiverWake.signal()
                     keeperWake.signal()
                     log.progress.wait(ticket)

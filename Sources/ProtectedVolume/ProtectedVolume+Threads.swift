@@ -134,7 +134,8 @@ extension ProtectedVolume {
         archiverWake.signal()
         keeperWake.signal()
         // Space may come back without anybody telling: look again from time to time.
-        writerWake.wait(writerWake.ticket(), timeoutNanoseconds: 250_000_000)
+        let pause: Int64 = log.health == .full ? 1_000_000_000 : 250_000_000
+        writerWake.wait(writerWake.ticket(), timeoutNanoseconds: pause)
     }
 
     /// Whoever appended tells the applier when a good part of the ring waits for it.
@@ -165,9 +166,10 @@ extension ProtectedVolume {
             applierState.store(0, ordering: .relaxed)
             guard log.durable != ring.freed else {
                 quiet += 1
-                // Held writers with nothing durable to apply: the writer has to go on first.
+                // Held writers with nothing durable to apply: the writer has to go on first. Where
+                // it cannot, it looks again by itself.
                 if heldNow.load(ordering: .relaxed) > 0, !stopping {
-                    wakeWriterFully()
+                    if log.health == .good { wakeWriterFully() }
                     applierWake.wait(applierWake.ticket(), timeoutNanoseconds: 10_000_000)
                 }
                 continue
@@ -211,7 +213,7 @@ extension ProtectedVolume {
                 sinceCheckpoint = 0
             }
             releaseFiles()
-            if log.health == .behind { wakeWriterFully() }
+            wakeWriterBehind()
             archiverWake.signal()
             quiet = isStill && !needsCheckpoint ? quiet + 1 : 0
         }

@@ -62,6 +62,7 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
     let checkpointWord: Atomic<UInt64>
     let archivedWord: Atomic<UInt64>
     let imageErrorCode = Atomic<Int32>(0)
+    let isArchiveFull = Atomic<Bool>(false)
     /// The image must be written again from the log before it is believed (failed sync). Changes
     /// under `keeperLock`.
     let imageIsSuspect = Atomic<Bool>(false)
@@ -296,11 +297,17 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
         heldCount.add(1, ordering: .relaxed)
         heldNow.add(1, ordering: .relaxed)
         let start = clinux_monotonic_ns()
-        wakeWriterFully()
-        applierWake.signal()
+        hurry()
         room.wait(ticket)
         heldNow.subtract(1, ordering: .relaxed)
         heldNanoseconds.add(UInt64(clinux_monotonic_ns() - start), ordering: .relaxed)
+    }
+
+    /// Sets the threads to work that make room. A writer that cannot go on looks again by itself
+    /// and then wakes those who wait: waking it from here would go round in circles.
+    func hurry() {
+        if log.health == .good { wakeWriterFully() }
+        applierWake.signal()
     }
 
     @inline(__always)
@@ -316,9 +323,12 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
 
     private func refuse(_ health: LogHealth) throws(DeviceError) {
         switch health {
-        case .good, .behind: return
+        case .good: return
         case .failed: throw .io
         case .full: if options.onFull == .fail { throw .noSpace }
+        case .behind:
+            // Slow is no reason to refuse; full is.
+            if options.onFull == .fail, isArchiveFull.load(ordering: .relaxed) { throw .noSpace }
         }
     }
 

@@ -121,6 +121,11 @@ public final class WALFiles: @unchecked Sendable {
         }
     }
 
+    /// Whether `takeNext` can succeed as far as the bound is concerned.
+    package var mayTakeNext: Bool {
+        lock.withLock { prepared != nil || !spares.isEmpty || count < fileCountMax }
+    }
+
     var needsPreparing: Bool {
         lock.withLock { prepared == nil && (!spares.isEmpty || count < fileCountMax) }
     }

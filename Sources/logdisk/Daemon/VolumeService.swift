@@ -141,12 +141,17 @@ final class VolumeService: Sendable {
     private func archiveOnce(through last: LSN, acceptingGap: Bool) throws(HistoryError) {
         let volume = self.volume
         let log = self.log
-        try archiver.archive(
-            from: volume.recordSource(after: archiver.archivedLSN, through: last), through: last,
-            acceptingGap: acceptingGap
-        ) { name in
-            log.debug("archived \(name)")
-            volume.archived(through: name.last)
+        do throws(HistoryError) {
+            try archiver.archive(
+                from: volume.recordSource(after: archiver.archivedLSN, through: last),
+                through: last, acceptingGap: acceptingGap
+            ) { name in
+                log.debug("archived \(name)")
+                volume.archived(through: name.last)
+            }
+        } catch {
+            if error.isNoSpace { volume.archiveIsFull() }
+            throw error
         }
     }
 
