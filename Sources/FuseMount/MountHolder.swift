@@ -11,6 +11,9 @@ public struct MountHolder: Sendable, Hashable {
         case process(pid: Int32)
         /// `device` is the path, such as /dev/loop0; `mounts` where its file system is mounted.
         case loopDevice(device: String, mounts: [String])
+        /// A process, one of perhaps many, whose mount namespace has a copy of the mount that does
+        /// not follow ours. The mount ends with the last copy.
+        case mountNamespace(pid: Int32, path: String)
     }
     public var kind: Kind
     /// Name of the program; empty for a loop device.
@@ -27,6 +30,8 @@ public struct MountHolder: Sendable, Hashable {
         case .process: nil
         case .loopDevice(let device, let mounts):
             mounts.first.map { "umount \($0)" } ?? "losetup -d \(device)"
+        case .mountNamespace(let pid, let path):
+            "nsenter --mount --target \(pid) umount \(path)"
         }
     }
 }
@@ -37,6 +42,8 @@ extension MountHolder: CustomStringConvertible {
         case .process(let pid): "\(command) (pid \(pid))"
         case .loopDevice(let device, let mounts):
             mounts.isEmpty ? device : "\(device) (mounted on \(mounts.joined(separator: ", ")))"
+        case .mountNamespace(let pid, _):
+            "a copy of the mount in the mount namespace of \(command) (pid \(pid))"
         }
     }
 }
@@ -53,9 +60,27 @@ extension FuseMount {
         let numbers = (SystemText.names(in: "/proc") ?? []).compactMap { Int32($0) }
         return numbers.sorted().compactMap { pid in
             guard pid != getpid(), isHeld(path, by: "/proc/\(pid)") else { return nil }
-            let name = SystemText.contents(of: "/proc/\(pid)/comm")?.split(separator: "\n").first
-            return MountHolder(kind: .process(pid: pid), command: name.map(String.init) ?? "?")
+            return MountHolder(kind: .process(pid: pid), command: command(of: pid))
         }
+    }
+
+    /// Other mount namespaces with the mount `device` (major:minor); one holder for each.
+    static func namespaceHolders(of device: String) -> [MountHolder] {
+        var seen: Set<String?> = [SystemText.link("/proc/self/ns/mnt"), nil]
+        let numbers = (SystemText.names(in: "/proc") ?? []).compactMap { Int32($0) }
+        return numbers.sorted().compactMap { pid in
+            guard seen.insert(SystemText.link("/proc/\(pid)/ns/mnt")).inserted,
+                let table = SystemText.contents(of: "/proc/\(pid)/mountinfo"),
+                let copy = MountPoint.parse(table).last(where: { $0.device == device })
+            else { return nil }
+            return MountHolder(
+                kind: .mountNamespace(pid: pid, path: copy.path), command: command(of: pid))
+        }
+    }
+
+    private static func command(of pid: Int32) -> String {
+        let name = SystemText.contents(of: "/proc/\(pid)/comm")?.split(separator: "\n").first
+        return name.map(String.init) ?? "?"
     }
 
     /// Whether the process at `process` (a folder of /proc) uses something at or below `path`.

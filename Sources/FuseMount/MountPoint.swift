@@ -43,12 +43,20 @@ extension FuseMount {
     }
 
     /// Unmounts, as root directly, else by fusermount3. Stale mounts too. `busy` names who still
-    /// uses the mount.
+    /// uses the mount; when these are other mount namespaces only, it is unmounted here, but goes
+    /// on until they are gone.
     public static func unmount(
         _ path: String, _ mode: UnmountMode = .whenFree
     ) throws(MountError) {
         let path = MountPoint.canonical(path)
-        guard MountPoint.mount(at: path) != nil else { throw .notMounted }
+        guard let mount = MountPoint.mount(at: path) else { throw .notMounted }
+        try detach(path, mode)
+        guard mode == .whenFree else { return }
+        let copies = namespaceHolders(of: mount.device)
+        guard copies.isEmpty else { throw .busy(copies) }
+    }
+
+    private static func detach(_ path: String, _ mode: UnmountMode) throws(MountError) {
         var flags = Int32(MountPoint.noFollow)
         if mode != .whenFree { flags |= Int32(MountPoint.detach) }
         if mode == .abort { flags |= Int32(MountPoint.force) }

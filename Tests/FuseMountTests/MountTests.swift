@@ -172,6 +172,20 @@ struct MountTests {
         #expect(MountError.busy([holder]).hint == "losetup -d \(device)")
     }
 
+    @Test func aCopyInAnotherMountNamespaceIsAHolder() throws {
+        let test = try TestMount()
+        defer { test.end() }
+        let shell = try Shell("exec unshare --mount --propagation private sleep 600")
+        defer { shell.kill() }
+        // Its namespace is its own when it sleeps.
+        let comm = "/proc/\(shell.process)/comm"
+        while try String(contentsOfFile: comm, encoding: .utf8) != "sleep\n" { sched_yield() }
+        let expected = MountHolder(
+            kind: .mountNamespace(pid: shell.process, path: test.folder), command: "sleep")
+        #expect(throws: MountError.busy([expected])) { try test.mount.requestUnmount() }
+        #expect(FuseMount.isMountPoint(test.folder) == false)
+    }
+
     @Test func aLazyUnmountServesUntilTheLastUserCloses() throws {
         let test = try TestMount()
         defer { test.end() }
