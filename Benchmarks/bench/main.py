@@ -37,7 +37,8 @@ def parse(arguments):
                         help="one round of one second each, only the table")
     parser.add_argument("--without-q", action="store_true", help="leave Q out")
     parser.add_argument("--dir", help="folder on the disk to measure (default: .build)")
-    parser.add_argument("--binary", help="a built logdisk, instead of building one")
+    parser.add_argument("--binary", help="a built logdisk, instead of building one (for the "
+                        "section replay, ReplayBench must lie beside it)")
     parser.add_argument("--json", metavar="FILE", help="write all results there")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -76,7 +77,9 @@ def build(options, work):
         return floor, pathlib.Path(options.binary).resolve()
     print("building logdisk (release) ...", flush=True)
     command = ["swift", "build", "-c", "release", "--package-path", ROOT]
-    subprocess.run([*command, "--product", "logdisk", "--quiet"], check=True)
+    products = ["logdisk"] + (["ReplayBench"] if "replay" in options.sections else [])
+    for product in products:
+        subprocess.run([*command, "--product", product, "--quiet"], check=True)
     place = subprocess.run([*command, "--show-bin-path"], check=True, capture_output=True, text=True)
     return floor, pathlib.Path(place.stdout.strip()) / "logdisk"
 

@@ -90,11 +90,21 @@ def extras(results, verdicts):
         lambda r: f"{r['peak_mib'] - r['ring_mib']:.0f} MiB", f"<= {MEMORY_MIB_MAX} MiB")
     add("recovery", "open after kill -9 under load (slowest)",
         lambda r: f"{max(r['seconds']):.2f} s", f"< {OPEN_SECONDS_MAX} s")
-    add("replay", "replay, each block written once, to cp",
-        lambda r: f"{r['ratio']:.2f}", ">= 1")
+    for name, ratio, target in replays(results.get("replay")):
+        verdicts.append(verdict(ratio, target))
+        lines.append((name, f"{ratio:.2f}", f">= {target}", verdicts[-1]))
     add("idle", "idle minute: bytes to the disk, CPU",
         lambda r: f"{r['disk_bytes']}, {r['cpu_share']:.3%}", f"0, < {IDLE_CPU_SHARE_MAX:.1%}")
     return aligned("Besides", lines) if lines[1:] else ""
+
+
+def replays(result):
+    """(what, ratio of speeds, target) of each comparison."""
+    if result is None:
+        return []
+    return [("logdisk replay to cp, each block written once", result["command"]["ratio"], 1)] + [
+        (f"replay to {run['rival']}, {run['name']}", run["ratio"],
+         5 if run["rival"] == "serial" else 1) for run in result["engine"]]
 
 
 def aligned(title, lines):
