@@ -186,6 +186,7 @@ final class ReplayWindow: @unchecked Sendable {
     let writes: [Run]
     private let nextWrite = Atomic<Int>(0)
     private static let readBytesMax = 2 << 20
+    private static let tailGroupMax = 256
     private static let writeBytesMax = 4 << 20
 
     /// Where the last run ends.
@@ -301,8 +302,8 @@ final class ReplayWindow: @unchecked Sendable {
         return UnsafeMutableRawBufferPointer(rebasing: new.bytes[..<count])
     }
 
-    /// Joins copies of one source whose blocks lie close together in the file. The tail of the log
-    /// is one group: it is read best in one pass.
+    /// Joins copies of one source whose blocks lie close together in the file. Of the tail of the
+    /// log some records are a group, or all where only one pass is cheap.
     private static func groups(_ copies: [Copy], _ view: PointInTimeView) -> [Range<Int>] {
         var groups: [Range<Int>] = []
         var begin = 0
@@ -318,6 +319,8 @@ final class ReplayWindow: @unchecked Sendable {
                     && block.storedOffset < lastEnd + (128 << 10)
                 if !isNear { firstOffset = block.storedOffset }
                 lastEnd = end
+            } else if case .tail(_, let log) = view.sources[Int(copy.source)], log.isRandomAccess {
+                isNear = isNear && i - begin < tailGroupMax
             }
             if !isNear, i > begin {
                 groups.append(begin..<i)

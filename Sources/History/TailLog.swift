@@ -19,6 +19,14 @@ public protocol TailLog: AnyObject, Sendable {
     func payload(
         of lsn: LSN, offset: Int, into target: UnsafeMutableRawBufferPointer
     ) throws
+
+    /// Whether payloads cost the same in any order; otherwise a replay reads them in one pass, by
+    /// one thread. True unless an implementation says otherwise.
+    var isRandomAccess: Bool { get }
+}
+
+extension TailLog {
+    public var isRandomAccess: Bool { true }
 }
 
 /// A TailLog over anything that can read records from an LSN on. Payloads are found by reading
@@ -39,6 +47,8 @@ public final class SequentialTail: TailLog {
         self.open = open
         state = Mutex(State())
     }
+
+    public var isRandomAccess: Bool { false }
 
     public func records(after archived: LSN) throws -> any RecordSource {
         try open(archived.next)

@@ -37,7 +37,7 @@ import Testing
         return (volume, store)
     }
 
-    /// Reads everything that the damaged history says can be restored; it must be right or an error.
+    /// Reads everything that the damaged history calls restorable: right, or an error.
     private static func check(
         _ volume: ModelVolume, _ store: MemoryStore, images: [[UInt8]], _ what: String
     ) throws {
