@@ -166,4 +166,37 @@ import Testing
             #expect(refused?.reason == .noSuchSnapshot(LSN(pin)))
         }
     }
+
+    /// Records 1 and 2 of the tail can be read, then it fails: "now" and later times are refused.
+    @Test func aTailThatCannotBeReadToItsEndIsAGap() throws {
+        struct Lost: Error, CustomStringConvertible { var description: String { "lost" } }
+        final class Failing: RecordSource {
+            private let source: ArraySource
+            init(_ source: ArraySource) { self.source = source }
+            func next() throws -> LogRecord? {
+                guard let record = source.next() else { throw Lost() }
+                return record
+            }
+        }
+        var volume = ModelVolume(sectors: 8)
+        volume.write(0, 1, fill: 1)
+        volume.write(1, 1, fill: 2)
+        let store = MemoryStore()
+        _ = try SnapshotWriter(store: store, identity: volume.identity)
+            .write(ImageSource(volume.base), at: volume.baseStamp)
+        let source = volume
+        let history = try HistoryCatalogue(
+            store: store, tail: SequentialTail { Failing(source.source(from: $0)) })
+        let gap = HistoryGap(first: LSN(3), last: LSN(3), reason: .tail("lost"))
+        #expect(history.gaps == [gap])
+        #expect(history.ranges.map(\.last.lsn) == [LSN(2)])
+        let now = volume.wall + 100
+        for target in [Target.now, .time(volume.wall + 1), .lsn(LSN(3))] {
+            let refused = refusal { _ = try history.resolve(target, now: now) }
+            #expect(refused?.reason == .gap(gap) && refused?.before == volume.stamp(LSN(2)))
+        }
+        #expect(try history.resolve(.time(volume.wall), now: now).stamp.lsn == LSN(2))
+        #expect(
+            try PointInTimeView(history, at: LSN(2)).contents() == volume.image(at: LSN(2)))
+    }
 }
