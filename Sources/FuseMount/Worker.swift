@@ -15,6 +15,8 @@ import CLinux
 
 /// The work of each thread of a mount; shared by them, without state of its own.
 final class Worker: Sendable {
+    private static let page = 4096
+
     let file: ServedFile
     private let session: Session
 
@@ -23,7 +25,6 @@ final class Worker: Sendable {
         self.session = session
     }
 
-    private static let page = 4096
     /// Answers requests until the session ends.
     func run() {
         clinux_thread_name("fuse-worker")
@@ -33,7 +34,8 @@ final class Worker: Sendable {
         let memory = mmap(
             nil, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard let memory, memory != MAP_FAILED else {
-            pool.end(ENOMEM)
+            // Without the first worker nobody serves; without another one those there go on.
+            if pool.rounds == 0 { pool.end(ENOMEM) }
             return
         }
         defer { munmap(memory, length) }
