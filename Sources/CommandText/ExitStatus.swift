@@ -40,11 +40,13 @@ public struct CommandFailure: Error, Hashable, Sendable {
         self.hint = hint
     }
 
+    /// What happened and why, without verb, object and hint.
+    public var sentence: String { what + (cause.map { " (\($0))" } ?? "") }
+
     /// The message for standard error, without a final newline.
     public func text(verb: String) -> String {
         let subject = [verb, object].filter { !$0.isEmpty }.joined(separator: " ")
-        var line = "logdisk: " + (subject.isEmpty ? "" : subject + ": ") + what
-        if let cause { line += " (\(cause))" }
+        var line = "logdisk: " + (subject.isEmpty ? "" : subject + ": ") + sentence
         if let hint { line += "\nhint: \(hint)" }
         return line
     }

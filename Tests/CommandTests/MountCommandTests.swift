@@ -128,6 +128,65 @@ struct MountCommandTests {
         #expect(try sandbox.run(["verify", "v"]).code == 0)
     }
 
+    @Test func acknowledgedRecordsLost() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "1M"]).code == 0)
+        try sandbox.folder("m")
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        for number in 1...4 {
+            let data = Data(repeating: UInt8(number), count: 4096)
+            try sandbox.overwrite("m/disk.img", at: UInt64(number) * 4096, with: data)
+            #expect(try sandbox.run(["mark", "v", "m\(number)"]).code == 0)
+        }
+        try killHolder(sandbox)
+        umount2(sandbox.path + "/m", 2)
+        // The first byte of the payload of the second write.
+        let wal = "v/wal/000000000001.wal"
+        let log = try sandbox.bytes(wal)
+        let place = try #require(log.firstRange(of: Data(repeating: 2, count: 4096))?.lowerBound)
+        try sandbox.overwrite(wal, at: UInt64(place), with: Data([0xFF]))
+
+        check(BadInput("mount v m", 13, "lost from the log"), try sandbox.run(["mount", "v", "m"]))
+        let verify = try sandbox.run(["verify", "v"])
+        #expect(verify.code == 13)
+        #expect(verify.output.contains("acknowledged records after lsn"), "\(verify.output)")
+        #expect(try sandbox.run(["replay", "v", "--at", "mark:m1", "--output", "x"]).code == 0)
+        #expect(try sandbox.run(["replay", "v", "--at", "now", "--output", "y"]).code == 12)
+        #expect(!sandbox.exists("y"))
+
+        // What had reached the image already must not stay there unexplained.
+        let repair = try sandbox.run(["verify", "v", "--repair"])
+        #expect(repair.code == 0, "\(repair.output)\(repair.error)")
+        #expect(repair.output.contains("repaired: the log ends at lsn"))
+        #expect(try sandbox.bytes("v/image.raw") == sandbox.bytes("x"))
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        #expect(try sandbox.bytes("m/disk.img") == sandbox.bytes("x"))
+    }
+
+    @Test func fileOfAnotherVolumeInTheLog() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        try sandbox.folder("m")
+        for name in ["v", "v2"] {
+            #expect(try sandbox.run(["create", name, "--size", "1M"]).code == 0)
+            #expect(try sandbox.run(["mount", name, "m"]).code == 0)
+            #expect(try sandbox.run(["mark", name, "here"]).code == 0)
+            #expect(try sandbox.run(["unmount", name]).code == 0)
+        }
+        let folder = sandbox.path + "/v2/wal"
+        let file = try #require(try FileManager.default.contentsOfDirectory(atPath: folder).first)
+        try FileManager.default.copyItem(
+            atPath: "\(folder)/\(file)", toPath: sandbox.path + "/v/wal/000000000099.wal")
+        check(
+            BadInput("mount v m", 13, "of another volume"), try sandbox.run(["mount", "v", "m"]))
+        #expect(try sandbox.run(["verify", "v"]).code == 13)
+        let repair = try sandbox.run(["verify", "v", "--repair"])
+        #expect(repair.code == 0, "\(repair.output)\(repair.error)")
+        #expect(sandbox.exists("v/wal/000000000099.wal.foreign"))
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+    }
+
     /// Kills the process that the lock file names and waits until the kernel has let go of it.
     private func killHolder(_ sandbox: Sandbox) throws {
         let text = String(decoding: try sandbox.bytes("v/lock"), as: UTF8.self)

@@ -97,6 +97,8 @@ struct Mount: ParsableCommand {
     // MARK: - the serving process
 
     private func serve(_ options: MountDaemon.Options) throws {
+        // The daemon changes its working folder: paths are made absolute before.
+        let places = Places(volume: volume, mountPoint: mountPoint)
         let daemon = MountDaemon(volume: volume, mountPoint: mountPoint, options)
         do {
             try daemon.run { warnings in
@@ -104,7 +106,7 @@ struct Mount: ParsableCommand {
                     StartReport.ready(warnings: warnings).send()
                 } else {
                     for warning in warnings { Terminal.warn(warning) }
-                    try? printReady()
+                    try? printReady(places)
                     fflush(nil)
                 }
             }
@@ -132,7 +134,7 @@ struct Mount: ParsableCommand {
         switch try BackgroundProcess.start(arguments, logPath: location.path + "/mount.log") {
         case .ready(let warnings):
             for warning in warnings { Terminal.warn(warning) }
-            try printReady()
+            try printReady(Places(volume: volume, mountPoint: mountPoint))
         case .failed(let status, let message):
             throw ReportedFailure(status: status, message: message)
         case .died:
@@ -142,12 +144,22 @@ struct Mount: ParsableCommand {
         }
     }
 
-    private func printReady() throws {
-        let path = PathText.canonical(mountPoint)
-        let file = "\(path)/disk.img"
+    /// Absolute paths.
+    private struct Places {
+        let volume: String
+        let mountPoint: String
+
+        init(volume: String, mountPoint: String) {
+            self.volume = PathText.canonical(volume)
+            self.mountPoint = PathText.canonical(mountPoint)
+        }
+    }
+
+    private func printReady(_ places: Places) throws {
+        let file = "\(places.mountPoint)/disk.img"
         if output.json {
             return try Terminal.json([
-                "file": file, "mount_point": path, "volume": PathText.canonical(volume),
+                "file": file, "mount_point": places.mountPoint, "volume": places.volume,
             ])
         }
         Terminal.out(

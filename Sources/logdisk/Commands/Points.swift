@@ -50,8 +50,7 @@ struct Points: ParsableCommand {
         let flushes = try translating(volume) { try readFlushes(history.catalogue, from, to) }
         if let missing = history.missingNewest {
             Terminal.warn(
-                "the newest records are not listed: " + missing.what
-                    + (missing.cause.map { " (\($0))" } ?? ""))
+                "the newest records are not listed: " + missing.sentence)
         }
         if output.json {
             try Terminal.json(PointsJSON(report, flushes))

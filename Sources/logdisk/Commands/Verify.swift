@@ -1,5 +1,5 @@
 // logdisk verify: reads everything and says what is damaged and which points that costs. With
-// --repair it cuts the log to its valid prefix and moves damaged files aside; it invents nothing.
+// --repair it brings the volume back to its valid prefix (Reading/Repair.swift); it invents nothing.
 
 import ArgumentParser
 import BlockModel
@@ -19,8 +19,9 @@ struct Verify: ParsableCommand {
             the image against the history. Of a mounted volume the image is not compared. Exit \
             code 13 when something is damaged.
 
-            --repair cuts a damaged log to its valid prefix and moves damaged files aside. \
-            Acknowledged writes behind the cut are lost; it says which.
+            --repair moves damaged files aside, cuts a damaged log to its valid prefix and brings \
+            the image to what the log says; what it replaces it keeps in a file. Acknowledged \
+            writes behind the cut are lost; it says which.
 
               logdisk verify /srv/vol
               logdisk verify /srv/vol --repair
@@ -29,7 +30,7 @@ struct Verify: ParsableCommand {
     @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
     var volume: String
 
-    @Flag(help: "Cut the log to its valid prefix, move damaged files aside.")
+    @Flag(help: "Bring the volume back to its valid prefix.")
     var repair = false
 
     @OptionGroup var output: OutputOptions
@@ -38,7 +39,7 @@ struct Verify: ParsableCommand {
         Interruption.begin()
         let location = VolumeLocation(volume)
         var findings = Findings()
-        if repair { try Repair(location).run(&findings) }
+        if repair { try Repair(location, isSilent: output.json).run(&findings) }
         try verify(location, &findings)
         if output.json {
             try Terminal.json(findings)
@@ -50,7 +51,7 @@ struct Verify: ParsableCommand {
                 .damaged, volume, "damaged", cause: findings.count,
                 hint: repair
                     ? "logdisk snapshot \(volume) begins a new history from the image"
-                    : "logdisk verify \(volume) --repair cuts off or moves aside what is damaged")
+                    : "logdisk verify \(volume) --repair moves aside what is damaged")
         }
     }
 
@@ -63,11 +64,11 @@ struct Verify: ParsableCommand {
             history = try VolumeHistory(location)
         } catch {
             guard error.status == .damaged else { throw error }
-            findings.damages.append(error.what + (error.cause.map { " (\($0))" } ?? ""))
+            findings.damages.append(error.sentence)
             return
         }
         if let missing = history.missingNewest {
-            findings.damages.append(missing.what + (missing.cause.map { " (\($0))" } ?? ""))
+            findings.damages.append(missing.sentence)
         }
         checkLog(history, &findings)
         try checkSegments(history, &findings)
@@ -100,7 +101,7 @@ struct Verify: ParsableCommand {
             findings.checked.append(
                 history.isMounted
                     ? "log: in use by the mount, checked as segments"
-                    : "log: not readable without a superblock")
+                    : "log: not checked, see below")
             return
         }
         findings.checked.append(
@@ -108,8 +109,7 @@ struct Verify: ParsableCommand {
         if contents.end == .damaged {
             let claimed = contents.claimed.map { ", lsn \($0) had been reached" } ?? ""
             findings.damages.append(
-                "acknowledged records after lsn \(contents.last.lsn) are lost\(claimed)"
-            )
+                "acknowledged records after lsn \(contents.last.lsn) are lost\(claimed)")
         }
     }
 
@@ -130,12 +130,14 @@ struct Verify: ParsableCommand {
                 findings.damages.append("segment \(verdict.name): \(damage.error)\(records)")
             }
         }
+        let isLogDamaged = history.tail?.contents.end == .damaged
         findings.ranges = report.ranges.map { RangeJSON($0) }
         findings.gaps = report.gaps.map { GapJSON($0) }
         for gap in report.gaps {
             switch gap.reason {
             // The file at fault is listed above; thinning is no damage.
             case .damaged, .unreadable, .foreignVolume, .otherSize, .misnamed, .thinned: break
+            case .tail where isLogDamaged: break
             default:
                 findings.damages.append("lsn \(gap.first) to \(gap.last): \(gap.reason)")
             }
@@ -145,6 +147,9 @@ struct Verify: ParsableCommand {
     private func checkImage(
         _ history: VolumeHistory, _ superblock: Superblock, _ findings: inout Findings
     ) throws(CommandFailure) {
+        guard let contents = history.tail?.contents, contents.end != .damaged else {
+            return findings.checked.append("image: not compared, the log is damaged")
+        }
         let check = ImageCheck(history, superblock, isSilent: output.json)
         do {
             let differences = try check.run()
@@ -152,9 +157,7 @@ struct Verify: ParsableCommand {
             findings.damages += differences
         } catch {
             guard error.status != .interrupted else { throw error }
-            findings.damages.append(
-                "the image cannot be compared: \(error.what)"
-                    + (error.cause.map { " (\($0))" } ?? ""))
+            findings.damages.append("the image cannot be compared: \(error.sentence)")
         }
     }
 }

@@ -1,5 +1,5 @@
 // Serves the control socket of a mount (messages: ControlMessages.swift). Hummingbird's server
-// without its Application, whose clock ticks every second: an idle mount shall not wake up.
+// without its Application, whose clock ticks every second: an idle mount shall be quiet.
 //
 // Threads: one event loop; each request that may block runs on a small pool of its own threads.
 // The socket can be used by the owner of the mount only (mode 0600).

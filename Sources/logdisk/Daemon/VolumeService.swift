@@ -132,7 +132,7 @@ final class VolumeService: Sendable {
             problems.withLock { $0[.archive] = nil }
         } catch {
             problems.withLock {
-                $0[.archive] = "the log cannot be archived: \(error.text(verb: ""))"
+                $0[.archive] = "the log cannot be archived: \(error.sentence)"
             }
             throw error
         }

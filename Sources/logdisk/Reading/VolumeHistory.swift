@@ -17,7 +17,7 @@ struct VolumeHistory {
     let catalogue: HistoryCatalogue
     let store: DirectoryStore
     let isMounted: Bool
-    /// Why the newest records of a mounted volume are not in the catalogue.
+    /// Why the newest records are not in the catalogue.
     let missingNewest: CommandFailure?
     /// The log of an unmounted volume, if it can be read.
     let tail: WALTail?
@@ -54,8 +54,11 @@ struct VolumeHistory {
             missing = Self.archive(client)
         } else if let superblock {
             isMounted = false
-            tail = try Self.translatingLog(location.object) {
-                try WALTail(directory: logs + "/wal", superblock: superblock, on: storage)
+            do {
+                tail = try WALTail(directory: logs + "/wal", superblock: superblock, on: storage)
+            } catch {
+                missing = CommandFailure(
+                    RecoveryFailure.volumeError(error), object: location.object)
             }
         } else {
             isMounted = false
@@ -77,16 +80,6 @@ struct VolumeHistory {
             return failure
         } catch {
             return CommandFailure(.failed, client.object, "\(error)")
-        }
-    }
-
-    private static func translatingLog<R>(
-        _ object: String, _ body: () throws -> R
-    ) throws(CommandFailure) -> R {
-        do {
-            return try body()
-        } catch {
-            throw CommandFailure(RecoveryFailure.volumeError(error), object: object)
         }
     }
 

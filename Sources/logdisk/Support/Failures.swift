@@ -78,7 +78,7 @@ extension CommandFailure {
             self.init(
                 .damaged, object, "acknowledged records are lost from the log",
                 cause: "valid up to lsn \(point)" + (claimed.map { ", written up to \($0)" } ?? ""),
-                hint: "logdisk verify \(path) --repair goes on from the last valid record")
+                hint: "logdisk verify \(object) --repair goes on from the last valid record")
         case .invalidSize(let text):
             self.init(.usage, object, "not a possible size", cause: text)
         case .io(let error):

@@ -78,7 +78,7 @@ enum OfflineStatus {
         } catch {
             let failure = CommandFailure(RecoveryFailure.volumeError(error), object: "")
             report.health = .failed
-            report.problems.append(failure.text(verb: "status"))
+            report.problems.append(failure.sentence)
         }
     }
 }
