@@ -1,5 +1,5 @@
 // logdisk verify: reads everything and says what is damaged and which points that costs. With
-// --repair it brings the volume back to its valid prefix (Reading/Repair.swift); it invents nothing.
+// --repair it brings the volume back to its valid prefix, see Reading/Repair.swift.
 
 import ArgumentParser
 import BlockModel
