@@ -45,8 +45,8 @@ final class Sandbox {
         process.standardInput = FileHandle.nullDevice
         let names = ["\(path)/.out", "\(path)/.err"]
         for name in names { _ = FileManager.default.createFile(atPath: name, contents: nil) }
-        process.standardOutput = try #require(FileHandle(forWritingAtPath: names[0]))
-        process.standardError = try #require(FileHandle(forWritingAtPath: names[1]))
+        process.standardOutput = FileHandle(forWritingAtPath: names[0])
+        process.standardError = FileHandle(forWritingAtPath: names[1])
         try process.run()
         process.waitUntilExit()
         let texts = try names.map { try String(contentsOfFile: $0, encoding: .utf8) }
