@@ -212,7 +212,7 @@ extension EndToEnd {
                 try volume.unmount()
                 try volume.verify()
                 try scratch.run("mv", memory + "/log", memory + "/away")
-                try volume.logdisk(["mount", volume.path, volume.mountPoint], expecting: 1)
+                try volume.logdisk(["mount", volume.path, volume.mountPoint], expecting: 10)
                 try scratch.run("mv", memory + "/away", memory + "/log")
                 try volume.mount()
                 try volume.unmount()

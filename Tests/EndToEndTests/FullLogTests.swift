@@ -28,9 +28,11 @@ extension EndToEnd {
                 let progress = LoadProgress()
                 let load = Load(writer, volume.disk, progress)
 
-                try eventually("the log is full") { try volume.status().health != .ok }
-                let full = try volume.status()
-                #expect(full.problems.contains { $0.contains("room") || $0.contains("space") })
+                try eventually("the log is full, and says so") {
+                    let report = try volume.status()
+                    return report.health != .ok
+                        && report.problems.contains { $0.contains("No space") }
+                }
                 if policy == "fail" {
                     #expect(load.wait() == ENOSPC)
                 }
@@ -54,39 +56,42 @@ extension EndToEnd {
             }
         }
 
-        /// The log's disk fails writes with EIO: a loop device whose backing has no room.
+        /// The log's disk fails in the middle, every access to it: it is a loop device on another
+        /// volume, whose daemon is killed.
         @Test(needs("root", "loop", "mount", "losetup", "mkfs.ext4"))
         func theLogFails() throws {
             try Scratch.with { scratch in
-                let memory = try scratch.newFolder("memory")
-                try scratch.run("mount", "-t", "tmpfs", "-o", "size=48M", "tmpfs", memory)
-                let backing = memory + "/backing"
-                try scratch.run("truncate", "-s", "512M", backing)
-                let device = try LoopDevice.attach(backing, in: scratch)
-                let disk = try scratch.newFolder("log-disk")
-                try scratch.run("mkfs.ext4", "-q", "-O", "^has_journal", device)
-                try scratch.run("mount", device, disk)
-                try scratch.run("mkdir", disk + "/log")
-                let volume = try TestVolume(
-                    in: scratch,
-                    ["--size", "64M", "--log-dir", disk + "/log", "--wal-size", "64M"])
+                let below = try TestVolume(in: scratch, name: "below", size: "512M")
+                try below.mount()
+                let files = try MountedFileSystem(.ext4, in: scratch)
+                try files.make(on: below.disk)
+                let log = files.folder + "/log"
+                try scratch.run("mkdir", log)
+                let volume = try TestVolume(in: scratch, ["--size", "64M", "--log-dir", log])
                 try volume.mount()
                 let writer = StampedWriter(
                     identity: 1, sectors: 0..<Self.volumeBytes / 512, seed: freshSeed())
-                let code = Load(writer, volume.disk, LoadProgress()).wait()
-                #expect(code != 0)
+                let progress = LoadProgress()
+                let load = Load(writer, volume.disk, progress)
+                eventually("2000 operations") { progress.count >= 2000 }
+                try below.kill()
+                #expect(load.wait() == EIO)
                 #expect(try volume.status().health == .failed)
                 let descriptor = open(volume.disk, O_RDWR | O_CLOEXEC)
                 #expect(fsync(descriptor) != 0, "no success after a failed one")
                 close(descriptor)
                 try readAll(volume.disk)
                 try volume.kill()
+                try files.unmount()
 
-                try scratch.run("mount", "-o", "remount,size=1G", memory)
+                try below.revive()
+                try files.mount(below.disk)
                 try volume.revive()
                 try judge(writer, volume.disk)
                 try volume.unmount()
                 try volume.verify()
+                try files.unmount()
+                try below.unmount()
             }
         }
 
