@@ -150,13 +150,19 @@ final class Child {
     }
 }
 
-/// Whether `process` is there and not a zombie.
+/// Whether any thread of `process` still lives: a killed one keeps its locks and files until the
+/// last of its threads has left the kernel, when the first is a zombie already.
 func isAlive(_ process: pid_t) -> Bool {
-    guard let text = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),
-        let close = text.lastIndex(of: ")")
-    else { return false }
-    let state = text[close...].dropFirst(2).first
-    return state != "Z" && state != "X"
+    let threads =
+        (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task")) ?? []
+    return threads.contains { thread in
+        let path = "/proc/\(process)/task/\(thread)/stat"
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8),
+            let close = text.lastIndex(of: ")")
+        else { return false }
+        let state = text[close...].dropFirst(2).first
+        return state != "Z" && state != "X"
+    }
 }
 
 /// The living processes that `process` has started.
