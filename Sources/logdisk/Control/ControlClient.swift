@@ -10,6 +10,10 @@ struct ControlClient: Sendable {
     /// The volume as the user named it, for messages.
     let object: String
     private let socket: ControlSocket
+    /// Without a time limit for answers: a snapshot takes as long as it takes.
+    private static let http = HTTPClient(
+        configuration: HTTPClient.Configuration(
+            timeout: HTTPClient.Configuration.Timeout(connect: .seconds(10))))
 
     init(volume: String, object: String) throws(CommandFailure) {
         self.object = object
@@ -60,10 +64,12 @@ struct ControlClient: Sendable {
                     request.headers.add(name: "Content-Type", value: "application/json")
                     request.body = .bytes(ByteBuffer(bytes: body))
                 }
-                let response = try await HTTPClient.shared.execute(request, timeout: .hours(24))
+                let response = try await Self.http.execute(request, timeout: .hours(24 * 365))
                 let bytes = try await response.body.collect(upTo: 16 << 20)
                 return (Int(response.status.code), Data(bytes.readableBytesView))
             }
+        } catch let failure as CommandFailure {
+            throw failure
         } catch {
             throw CommandFailure(
                 .unreachable, object, "the mount does not answer", cause: "\(error)",

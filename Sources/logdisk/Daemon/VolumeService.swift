@@ -206,9 +206,11 @@ extension VolumeService {
         return PointReply(stamp, name: name)
     }
 
-    /// Flushes, and brings everything up to now into segments.
+    /// Flushes, and brings everything up to now into segments. While the log takes nothing a flush
+    /// would wait for room: then everything that is durable.
     func archive() throws(CommandFailure) -> PointReply {
-        let stamp = try translating(object) { try volume.barrier() }
+        let isGood = volume.status().health == .good
+        let stamp = try isGood ? translating(object) { try volume.barrier() } : volume.durableStamp
         try archive(through: stamp.lsn)
         return PointReply(stamp)
     }

@@ -1,10 +1,12 @@
 // The one bridge from the synchronous commands to asynchronous libraries.
 
+import CommandText
 import Dispatch
 import Synchronization
 
 /// Runs `body` on the cooperative threads and blocks this one until it ends. Only for threads of
-/// our own (the main thread of a command), never from asynchronous code.
+/// our own (the main thread of a command), never from asynchronous code. Gives up when the command
+/// is interrupted; what was begun then ends with the process.
 func waiting<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) throws -> T {
     let outcome = Outcome<T>()
     Task.detached {
@@ -27,7 +29,9 @@ private final class Outcome<T: Sendable>: Sendable {
     }
 
     func wait() throws -> T {
-        isSet.wait()
+        while isSet.wait(timeout: .now() + .milliseconds(100)) == .timedOut {
+            try Interruption.check()
+        }
         return try value.withLock { try $0!.get() }  // set before the signal
     }
 }
