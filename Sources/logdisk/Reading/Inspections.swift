@@ -39,6 +39,7 @@ struct SuperblockInspection {
                 ("epoch_first_lsn", .number(superblock.epochFirstLSN.rawValue)),
                 ("checkpoint_lsn", .number(superblock.checkpoint.lsn.rawValue)),
                 ("checkpoint_time", .text(superblock.checkpoint.time)),
+                ("durable_lsn", .number(superblock.durableLSN.rawValue)),
                 ("created", .text(TimeText.rfc3339(superblock.createdWall))),
                 ("wal_file_bytes", .number(superblock.walFileBytes)),
                 ("wal_bytes_max", .number(superblock.walBytesMax)),

@@ -40,7 +40,7 @@ final class WALTail: TailLog {
         self.storage = storage
         contents = try readLog(
             in: directory, on: storage, volume: superblock.volume,
-            checkpoint: superblock.checkpoint
+            checkpoint: superblock.checkpoint, durable: superblock.durableLSN
         ) { _ throws(IOError) in }
     }
 
