@@ -83,6 +83,12 @@ extension ProtectedVolume {
     /// The first LSN that the log still holds; nil when it is empty.
     public var oldestLSNInLog: LSN? { log.files.oldestLSN }
 
+    /// Where reading the log can go on when `lsn` cannot be read; nil where it cannot yet.
+    public func readableLSN(behind lsn: LSN) -> LSN? { log.files.firstLSN(behind: lsn) }
+
+    /// Later records go into another file of the log, as soon as there is room for one.
+    public func beginNextLogFile() { log.beginNextFile() }
+
     /// Bytes in the log that are not archived, roughly: by the share of records.
     public var unarchivedRecords: UInt64 {
         log.durableLSN.rawValue - min(archivedLSN.rawValue, log.durableLSN.rawValue)

@@ -259,6 +259,14 @@ public final class LogWriter: @unchecked Sendable {
         }
     }
 
+    /// Appends go on in another file, if one can be had.
+    public func beginNextFile() {
+        appendLock.withLock {
+            guard health == .good, files.current()?.isEmpty == false else { return }
+            _ = try? files.takeNext()
+        }
+    }
+
     private func setHealth(_ health: LogHealth) {
         let old = healthWord.exchange(health.rawValue, ordering: .acquiringAndReleasing)
         if old != health.rawValue { progress.signal() }

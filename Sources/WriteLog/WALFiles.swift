@@ -38,6 +38,7 @@ public final class WALFile: @unchecked Sendable {
     }
 
     var freeBytes: UInt64 { header.fileBytes - appendOffset }
+    var isEmpty: Bool { appendOffset == UInt64(WALFileHeader.byteCount) }
 }
 
 /// Why no further WAL file can be had now.
@@ -242,6 +243,14 @@ public final class WALFiles: @unchecked Sendable {
                 return (active.path, active.header)
             }
             return nil
+        }
+    }
+
+    /// The first record of the first file that begins behind `lsn`: where reading can go on when
+    /// `lsn` cannot be read. Nil where there is none.
+    package func firstLSN(behind lsn: LSN) -> LSN? {
+        lock.withLock {
+            (sealed.compactMap(\.first) + [active?.first].compactMap { $0 }).first { $0 > lsn }
         }
     }
 

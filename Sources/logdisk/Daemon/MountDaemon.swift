@@ -138,6 +138,7 @@ final class MountDaemon: Sendable {
         {
             do throws(CommandFailure) {
                 try service.archive(through: last)
+                if service.hasGap { _ = try service.snapshot(name: nil) }
             } catch {
                 log.error("\(error.text(verb: "archive"))")
                 sleep(Self.retrySeconds)

@@ -29,46 +29,95 @@ extension VolumeService {
         return newest.map { $0.name.last < volume.durableStamp.lsn } ?? true
     }
 
-    /// Before anything is written: where records are missing between segments and log, records the
-    /// gap and takes a snapshot, from which history goes on.
+    /// Before anything is written: where records are missing between segments and log, or between
+    /// the last snapshot and what follows it, takes a snapshot, from which history goes on.
     func closeGap() throws(CommandFailure) {
         let end = volume.recovery.end.lsn
         let oldest = volume.oldestLSNInLog ?? end.next
-        guard archiver.archivedLSN < end, oldest > archiver.archivedLSN.next else { return }
-        try archive(through: end)
+        let isHoleBeforeLog = archiver.archivedLSN < end && oldest > archiver.archivedLSN.next
+        guard isHoleBeforeLog || lacksBase else { return }
+        if isHoleBeforeLog {
+            do {
+                try archive(through: end)
+            } catch {
+                guard hasGap else { throw error }
+            }
+        }
         _ = try snapshotting.withLock { _ throws(CommandFailure) in
             try takeSnapshot(name: nil, usingHistory: false)
         }
+    }
+
+    /// Whether there are segments behind a gap that is behind the newest snapshot.
+    private var lacksBase: Bool {
+        let names = ((try? store.list()) ?? []).map(\.name)
+        guard let base = names.last(where: { $0.kind == .snapshot })?.last else { return false }
+        var expected = base.next
+        for name in names where name.kind != .snapshot && name.last > base {
+            if name.first > expected { return true }
+            expected = max(expected, name.last.next)
+        }
+        return false
     }
 
     private func takeSnapshot(
         name: String?, usingHistory: Bool
     ) throws(CommandFailure) -> (SegmentName, Stamp) {
         do {
-            let result = try translating(object) {
-                guard let session = try volume.beginImageSnapshot() else {
-                    throw CommandFailure(.inUse, object, "another snapshot is being taken")
-                }
-                defer { session.end() }
-                if let name { _ = try volume.mark(name) }
-                try archive(through: session.stamp.lsn)
-                var view: PointInTimeView?
-                if usingHistory {
-                    let history = try HistoryCatalogue(store: store, volume: identity.volume)
-                    view = try PointInTimeView(history, at: session.stamp.lsn)
-                }
-                let segment = try SnapshotWriter(store: store, identity: identity).write(
-                    OnlineSnapshotSource(session, view), at: session.stamp,
-                    monitor: WorkMonitor(isCancelled: { self.isStopping }))
-                return (segment, session.stamp)
+            let result = try translating(object) { try copyImage(name, usingHistory) }
+            problems.withLock {
+                $0[.snapshot] = nil
+                $0[.gap] = nil
             }
-            problems.withLock { $0[.snapshot] = nil }
             return result
         } catch {
             if error.status != .interrupted {
                 problems.withLock { $0[.snapshot] = "the last snapshot failed: \(error.what)" }
             }
             throw error
+        }
+    }
+
+    private static let attempts = 3
+
+    /// Without history to help, blocks must not change while they are copied: then once more.
+    private func copyImage(
+        _ name: String?, _ usingHistory: Bool
+    ) throws -> (SegmentName, Stamp) {
+        var attempt = 0
+        while true {
+            attempt += 1
+            do {
+                guard let session = try volume.beginImageSnapshot() else {
+                    throw CommandFailure(.inUse, object, "another snapshot is being taken")
+                }
+                defer { session.end() }
+                if let name { _ = try volume.mark(name) }
+                do {
+                    try archive(through: session.stamp.lsn)
+                } catch {
+                    guard hasGap else { throw error }
+                }
+                let view = usingHistory ? try history(at: session.stamp.lsn) : nil
+                let segment = try SnapshotWriter(store: store, identity: identity).write(
+                    OnlineSnapshotSource(session, view), at: session.stamp,
+                    monitor: WorkMonitor(isCancelled: { self.isStopping }))
+                return (segment, session.stamp)
+            } catch HistoryError.source(let cause)
+                where cause is ChangedMeanwhile && attempt < Self.attempts
+            {
+                continue
+            }
+        }
+    }
+
+    /// The volume at `lsn` as history has it; nil behind a gap, where the image alone must do.
+    private func history(at lsn: LSN) throws -> PointInTimeView? {
+        do {
+            let history = try HistoryCatalogue(store: store, volume: identity.volume)
+            return try PointInTimeView(history, at: lsn)
+        } catch HistoryError.notRestorable {
+            return nil
         }
     }
 }
@@ -104,7 +153,11 @@ private final class OnlineSnapshotSource: SnapshotSource {
         }
     }
 
-    private struct ChangedMeanwhile: Error, CustomStringConvertible {
-        var description: String { "the image changed while it was copied" }
+}
+
+/// The image was written to while it was copied, and there is no history to take the old bytes from.
+private struct ChangedMeanwhile: Error, CustomStringConvertible {
+    var description: String {
+        "the image changed while it was copied, and history before is missing: unmount it first"
     }
 }

@@ -13,6 +13,7 @@ import LogFormat
 import Logging
 import ProtectedVolume
 import Synchronization
+import WriteLog
 
 final class VolumeService: Sendable {
     let path: String
@@ -110,22 +111,21 @@ final class VolumeService: Sendable {
 
     // MARK: - archive
 
-    /// Brings every record up to `last` into segments. A hole in the log becomes a recorded gap.
+    /// Brings every record up to `last` into segments. Records that cannot be read back, by decay or
+    /// because their file is gone, become a gap that ends with the file they are in.
     func archive(through last: LSN) throws(CommandFailure) {
         do {
             try archiving.withLock { _ throws(CommandFailure) in
-                guard archiver.archivedLSN < last else { return }
-                do throws(HistoryError) {
-                    try archiveOnce(through: last, acceptingGap: false)
-                } catch {
-                    guard case .order(let expected, let found) = error, found > expected else {
-                        throw CommandFailure(error, object: object)
-                    }
-                    let text = "records \(expected) to \(found.previous) are missing from the log"
-                    log.error("\(text)")
-                    problems.withLock { $0[.gap] = text + "; take a snapshot" }
-                    try translating(object) {
-                        try archiveOnce(through: last, acceptingGap: true)
+                var readable = archiver.archivedLSN
+                while archiver.archivedLSN < last {
+                    readable = max(readable, archiver.archivedLSN)
+                    do throws(HistoryError) {
+                        try archiveOnce(after: readable, through: last)
+                    } catch {
+                        guard case .source(let cause as LogDamage) = error else {
+                            throw CommandFailure(error, object: object)
+                        }
+                        readable = try step(over: cause, after: readable, through: last)
                     }
                 }
             }
@@ -138,13 +138,36 @@ final class VolumeService: Sendable {
         }
     }
 
-    private func archiveOnce(through last: LSN, acceptingGap: Bool) throws(HistoryError) {
+    /// Archives what is before the damage. Returns the LSN after which the log can be read again.
+    private func step(
+        over damage: LogDamage, after readable: LSN, through last: LSN
+    ) throws(CommandFailure) -> LSN {
+        let start = max(readable, archiver.archivedLSN)
+        if start.next < damage.lsn {
+            try translating(object) { try archiveOnce(after: start, through: damage.lsn.previous) }
+        }
+        let next = volume.readableLSN(behind: damage.lsn)
+        let end = next.map { "to \($0.previous)" } ?? "on"
+        let text =
+            "records from \(damage.lsn) \(end) cannot be read from the log; "
+            + "history goes on with the next snapshot"
+        let isNew = problems.withLock { $0.updateValue(text, forKey: .gap) != text }
+        if isNew { log.error("\(text)") }
+        guard let next, next <= last else {
+            // What comes now shall not share the file with the damage.
+            volume.beginNextLogFile()
+            throw CommandFailure(HistoryError.source(damage), object: object)
+        }
+        return next.previous
+    }
+
+    private func archiveOnce(after start: LSN, through last: LSN) throws(HistoryError) {
         let volume = self.volume
         let log = self.log
         do throws(HistoryError) {
             try archiver.archive(
-                from: volume.recordSource(after: archiver.archivedLSN, through: last),
-                through: last, acceptingGap: acceptingGap
+                from: volume.recordSource(after: start, through: last), through: last,
+                acceptingGap: start > archiver.archivedLSN
             ) { name in
                 log.debug("archived \(name)")
                 volume.archived(through: name.last)
@@ -155,12 +178,17 @@ final class VolumeService: Sendable {
         }
     }
 
+    /// History has a gap that no snapshot follows yet.
+    var hasGap: Bool { problems.withLock { $0[.gap] != nil } }
+
     // MARK: - end
 
     /// Drains, applies, checkpoints, archives, and gives the volume free. Nothing may be in flight.
     /// Throws after having closed all the same.
     func close() throws(CommandFailure) {
         defer { folder.close() }
+        // Best effort: without it the next mount takes the snapshot.
+        if hasGap { _ = try? snapshot(name: nil) }
         stopping.store(true, ordering: .relaxed)
         snapshotting.withLock { _ in }  // until one that runs has given up
         let object = self.object

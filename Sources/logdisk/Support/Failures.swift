@@ -8,6 +8,7 @@ import Foundation
 import FuseMount
 import History
 import ProtectedVolume
+import WriteLog
 
 extension CommandFailure {
     init(_ error: IOError, object: String) {
@@ -73,7 +74,7 @@ extension CommandFailure {
             self.init(
                 .damaged, object, "a file of another volume lies in the log", cause: path,
                 hint: "move it out of the folder")
-        case .logDamaged(let path, let lastGood, let claimed):
+        case .logDamaged(_, let lastGood, let claimed):
             let point = "\(lastGood.lsn) of \(TimeText.rfc3339(lastGood.wallNanoseconds))"
             self.init(
                 .damaged, object, "acknowledged records are lost from the log",
@@ -117,6 +118,10 @@ extension CommandFailure {
                 hint: "logdisk verify \(object) shows what stays restorable")
         case .source(let failure as IOError), .output(let failure):
             self.init(failure, object: object)
+        case .source(let failure as LogDamage):
+            self.init(
+                .damaged, object, "the log is damaged", cause: "\(failure)",
+                hint: "logdisk points \(object) shows what stays restorable")
         case .source(let failure):
             self.init(.failed, object, "the source cannot be read", cause: "\(failure)")
         case .outputExists(let path):
