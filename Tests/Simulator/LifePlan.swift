@@ -38,6 +38,9 @@ struct LifePlan {
     var hasContent: Bool
     /// Writes are small, so that many records come between two syncs.
     var smallWrites: Bool
+    /// Nothing but single sectors and power cuts: the same places of the log get the same LSNs
+    /// again and again.
+    var isRestless: Bool
 
     init(_ random: inout SeededRandom) {
         let sizes = [64, 64, 96, 128, 192, 256]
@@ -53,14 +56,15 @@ struct LifePlan {
         operations = 30 + random.below(100)
         hasContent = random.chance(0.5)
         smallWrites = random.chance(0.4)
-        if random.chance(0.8) { troubles.insert(.power) }
+        isRestless = random.chance(0.18)
+        if isRestless || random.chance(0.8) { troubles.insert(.power) }
         let others = Trouble.allCases.filter { $0 != .power }
         for _ in 0..<random.below(4) { troubles.insert(others[random.below(others.count)]) }
     }
 
     var text: String {
         let names = Trouble.allCases.filter { troubles.contains($0) }.map { "\($0)" }
-        return "volume \(volumeBytes), ring \(ringBytes), \(walFiles) log files of \(walFileBytes),"
+        return (isRestless ? "restless, " : "") + "volume \(volumeBytes), ring \(ringBytes), \(walFiles) log files of \(walFileBytes),"
             + " \(operations) operations, troubles: \(names.joined(separator: " "))"
     }
 }

@@ -128,8 +128,11 @@ extension Lifetime {
         // Few places, often hit: what is superseded matters most.
         if chance(0.5) { offset %= 16384 }
         count = min(count, model.byteCount - offset)
-        let bytes = someBytes(count)
-        note("write \(offset)+\(count) as \(model.newest + 1)")
+        try write(someBytes(count), at: offset)
+    }
+
+    func write(_ bytes: [UInt8], at offset: Int) throws(Failure) {
+        note("write \(offset)+\(bytes.count) as \(model.newest + 1)")
         _ = try order(pieces(bytes, at: offset)) { volume throws(DeviceError) in
             var failure: DeviceError?
             bytes.withUnsafeBytes { bytes in

@@ -107,7 +107,7 @@ final class Lifetime {
                 note("the power will go at operation \(after)")
             }
             try makeTrouble()
-            try self.step()
+            if plan.isRestless, chance(0.9) { try restlessStep() } else { try self.step() }
             if isDown, !isOver { try comeBack(byKill: chance(0.2)) }
         }
         if !isOver { try end() }
@@ -134,6 +134,22 @@ final class Lifetime {
                 note("power cut")
                 storage.powerOff()
             }
+        }
+        tick()
+    }
+
+    private func restlessStep() throws {
+        switch random.below(10) {
+        case 0..<6:
+            let offset = random.below(model.byteCount / Sector.bytes) * Sector.bytes
+            try write(someBytes(Sector.bytes), at: offset)
+        case 6, 7:
+            if chance(0.6) { storage.crash(atOperation: storage.operationCount + 1) }
+            try stepWriter()
+        case 8:
+            try flush()
+            if chance(0.7) { storage.powerOff() }
+        default: storage.powerOff()
         }
         tick()
     }
