@@ -94,6 +94,18 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["CLinux", "CommandText"],
             swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SimulatorTests", dependencies: ["LogFormat", "Simulator", "simulate"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "WriteLogTests",
+            dependencies: ["BlockModel", "DiskIO", "LogFormat", "WriteLog", "CLinux"],
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ProtectedVolumeTests",
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume", "CLinux",
+            ], swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]

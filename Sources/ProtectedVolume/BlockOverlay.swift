@@ -20,24 +20,24 @@ import Synchronization
 import WriteLog
 
 /// Sectors of a block and where they are. 48 bytes.
-struct OverlayEntry {
+package struct OverlayEntry {
     /// Block number + 1; 0: the slot is free.
     var key: UInt64 = 0
-    var valid: UInt8 = 0
-    var zero: UInt8 = 0
+    package var valid: UInt8 = 0
+    package var zero: UInt8 = 0
     private var reserved: (UInt8, UInt8, UInt32) = (0, 0, 0)
     private var places: SIMD8<UInt32> = .zero
 
     init() {}
 
-    subscript(sector: Int) -> UInt32 {
+    package subscript(sector: Int) -> UInt32 {
         get { places[sector] }
         set { places[sector] = newValue }
     }
 }
 
 /// One shard: open addressing, linear probing, backward-shift deletion. All under `lock`.
-final class OverlayShard: @unchecked Sendable {
+package final class OverlayShard: @unchecked Sendable {
     // @unchecked: everything is guarded by `lock`, but `fill`, which is atomic.
     let lock = Lock()
     /// Entries in the table; may be read without the lock.
@@ -58,7 +58,7 @@ final class OverlayShard: @unchecked Sendable {
     }
 
     /// The entry of a block; nil where there is none. The pointer dies with the next change.
-    func find(_ block: UInt64) -> UnsafeMutablePointer<OverlayEntry>? {
+    package func find(_ block: UInt64) -> UnsafeMutablePointer<OverlayEntry>? {
         let key = block + 1
         var index = Self.hash(key) & mask
         while slots[index].key != 0 {
@@ -122,18 +122,18 @@ final class OverlayShard: @unchecked Sendable {
 }
 
 /// A large extent of zeros that the image does not have yet.
-struct LargeZero {
-    var extent: Extent
-    var place: UInt32
+package struct LargeZero {
+    package var extent: Extent
+    package var place: UInt32
 }
 
-final class BlockOverlay: @unchecked Sendable {
+package final class BlockOverlay: @unchecked Sendable {
     // @unchecked: shards and list are locked.
-    static let blockShift: UInt64 = 3  // sectors to blocks
+    package static let blockShift: UInt64 = 3  // sectors to blocks
     static let sectorsPerBlock = 8
     /// Sectors of the region that one shard lock covers at a time: 1 MiB.
     static let regionSectors: UInt64 = 2048
-    static let largeZeroSectors: UInt64 = 2048
+    package static let largeZeroSectors: UInt64 = 2048
     private static let shardCount: UInt64 = 64
 
     private let shards: [OverlayShard]
@@ -141,16 +141,18 @@ final class BlockOverlay: @unchecked Sendable {
     private var zeros: [LargeZero] = []
     private let zeroCount = Atomic<Int>(0)
 
-    init() { shards = (0..<Int(Self.shardCount)).map { _ in OverlayShard() } }
+    package init() { shards = (0..<Int(Self.shardCount)).map { _ in OverlayShard() } }
 
     @inline(__always)
-    func shard(ofSector sector: UInt64) -> OverlayShard {
+    package func shard(ofSector sector: UInt64) -> OverlayShard {
         shards[Int((sector / Self.regionSectors) % Self.shardCount)]
     }
 
     /// Whether place `a` is younger than `b`.
     @inline(__always)
-    static func isYounger(_ a: UInt32, than b: UInt32) -> Bool { Int32(bitPattern: a &- b) > 0 }
+    package static func isYounger(_ a: UInt32, than b: UInt32) -> Bool {
+        Int32(bitPattern: a &- b) > 0
+    }
 
     /// Calls `body` with each region's part of an extent.
     @inline(__always)
@@ -164,7 +166,7 @@ final class BlockOverlay: @unchecked Sendable {
     }
 
     /// Enters a write whose payload begins at `place`.
-    func insertWrite(_ extent: Extent, place: UInt32) {
+    package func insertWrite(_ extent: Extent, place: UInt32) {
         forEachRegion(extent) { region in
             let shard = shard(ofSector: region.start)
             shard.lock.lock()
@@ -191,7 +193,7 @@ final class BlockOverlay: @unchecked Sendable {
     }
 
     /// Enters an extent of zeros whose record's header is at `place`.
-    func insertZeros(_ extent: Extent, place: UInt32) {
+    package func insertZeros(_ extent: Extent, place: UInt32) {
         if extent.count > Self.largeZeroSectors {
             zeroLock.lock()
             defer { zeroLock.unlock() }
@@ -219,14 +221,14 @@ final class BlockOverlay: @unchecked Sendable {
     }
 
     /// Large extents of zeros that touch `extent`. Usually there are none.
-    func largeZeros(touching extent: Extent) -> [LargeZero] {
+    package func largeZeros(touching extent: Extent) -> [LargeZero] {
         if zeroCount.load(ordering: .sequentiallyConsistent) == 0 { return [] }
         zeroLock.lock()
         defer { zeroLock.unlock() }
         return zeros.filter { $0.extent.overlaps(extent) }
     }
 
-    func removeLargeZero(place: UInt32) {
+    package func removeLargeZero(place: UInt32) {
         zeroLock.lock()
         defer { zeroLock.unlock() }
         zeros.removeAll { $0.place == place }
@@ -234,13 +236,13 @@ final class BlockOverlay: @unchecked Sendable {
     }
 
     /// Whether nothing of the volume is newer than the image.
-    var isEmpty: Bool {
+    package var isEmpty: Bool {
         zeroCount.load(ordering: .sequentiallyConsistent) == 0
             && shards.allSatisfy { $0.fill.load(ordering: .relaxed) == 0 }
     }
 
     /// Entries in all shards.
-    var blockCount: Int { shards.reduce(0) { $0 + $1.fill.load(ordering: .relaxed) } }
+    package var blockCount: Int { shards.reduce(0) { $0 + $1.fill.load(ordering: .relaxed) } }
 
     /// Which of the sectors `extent` (within one block) still have exactly the record whose first
     /// sector of the extent is at `place`: bit i for sector i of the block. Under the shard's lock.
@@ -260,7 +262,7 @@ final class BlockOverlay: @unchecked Sendable {
     }
 
     /// Takes out what is still this record's. `place` is that of the extent's first sector.
-    func remove(_ extent: Extent, place: UInt32, isZero: Bool) {
+    package func remove(_ extent: Extent, place: UInt32, isZero: Bool) {
         forEachRegion(extent) { region in
             let shard = shard(ofSector: region.start)
             shard.lock.lock()

@@ -4,10 +4,15 @@
 import BlockModel
 
 /// A part of a record's extent that no later record touches.
-struct NewestPart: Equatable {
+package struct NewestPart: Equatable {
     /// The record, by its place in the sequence.
-    var record: Int
-    var extent: Extent
+    package var record: Int
+    package var extent: Extent
+
+    package init(record: Int, extent: Extent) {
+        self.record = record
+        self.extent = extent
+    }
 }
 
 /// A max-heap of places in the sequence.
@@ -42,7 +47,7 @@ private struct NewestFirst {
 
 /// What of `extents`, in the order of their records, is seen at the end; by record, then by
 /// address.
-func newestParts(_ extents: [Extent]) -> [NewestPart] {
+package func newestParts(_ extents: [Extent]) -> [NewestPart] {
     let byStart = extents.indices.filter { !extents[$0].isEmpty }.sorted {
         extents[$0].start < extents[$1].start
     }

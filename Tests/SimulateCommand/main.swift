@@ -10,15 +10,18 @@ struct Arguments {
     var seeds: UInt64 = 10_000
     var first: UInt64 = 1
     var threads = ProcessInfo.processInfo.activeProcessorCount
+    var failuresMax = 20
     var showsCoverage = false
     var fault: Fault?
 
     static let usage = """
-        usage: simulate [--seeds N] [--seed FIRST] [--threads N] [--coverage] [--fault NAME]
+        usage: simulate [--seeds N] [--seed FIRST] [--threads N] [--failures N]
+                        [--coverage] [--fault NAME]
 
-          --seeds N     how many lifetimes (10000)
-          --seed FIRST  the first seed (1); with --seeds 1 exactly this one
+          --seeds N     how many lifetimes (10000; 1 where a first seed is given)
+          --seed FIRST  the first seed (1)
           --threads N   lifetimes at once (all processors)
+          --failures N  stop after so many broken promises (20)
           --coverage    print how often what happened
           --fault NAME  switch a deliberate fault on (test builds only): \
         \(Fault.allCases.map { "\($0)" }.joined(separator: " "))
@@ -29,12 +32,13 @@ struct Arguments {
         while let word = rest.popFirst() {
             switch word {
             case "--coverage": showsCoverage = true
-            case "--seeds", "--seed", "--threads":
+            case "--seeds", "--seed", "--threads", "--failures":
                 guard let value = rest.popFirst().flatMap({ UInt64($0) }) else { return nil }
                 switch word {
                 case "--seeds": seeds = value
                 case "--seed": first = value
-                default: threads = max(1, Int(value))
+                case "--threads": threads = max(1, Int(clamping: value))
+                default: failuresMax = max(1, Int(clamping: value))
                 }
             case "--fault":
                 guard let name = rest.popFirst(),
@@ -62,7 +66,8 @@ if let fault = arguments.fault {
 }
 let start = ContinuousClock.now
 let result = Simulation.run(
-    seeds: arguments.first..<arguments.first + arguments.seeds, threads: arguments.threads)
+    seeds: arguments.first..<arguments.first + arguments.seeds, threads: arguments.threads,
+    failuresMax: arguments.failuresMax)
 let seconds = Double((ContinuousClock.now - start) / .milliseconds(1)) / 1000
 if arguments.showsCoverage {
     for (name, count) in result.coverage.counts.sorted(by: { $0.key < $1.key }) {

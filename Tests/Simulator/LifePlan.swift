@@ -64,7 +64,8 @@ struct LifePlan {
 
     var text: String {
         let names = Trouble.allCases.filter { troubles.contains($0) }.map { "\($0)" }
-        return (isRestless ? "restless, " : "") + "volume \(volumeBytes), ring \(ringBytes), \(walFiles) log files of \(walFileBytes),"
+        return (isRestless ? "restless, " : "")
+            + "volume \(volumeBytes), ring \(ringBytes), \(walFiles) log files of \(walFileBytes),"
             + " \(operations) operations, troubles: \(names.joined(separator: " "))"
     }
 }

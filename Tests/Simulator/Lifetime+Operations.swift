@@ -68,7 +68,8 @@ extension Lifetime {
     ) throws(Failure) -> Bool {
         let volume = try volume()
         let before = try newestLSN()
-        try check(before == model.newest, "the model is at \(model.newest), the volume at \(before)")
+        try check(
+            before == model.newest, "the model is at \(model.newest), the volume at \(before)")
         let durable = volume.durableStamp.lsn.rawValue
         var refusal: DeviceError?
         do throws(DeviceError) { try request(volume) } catch { refusal = error }
@@ -103,7 +104,8 @@ extension Lifetime {
         let first = random.next()
         let isText = random.chance(0.5)
         return (0..<count).map { i in
-            UInt8(truncatingIfNeeded: isText ? first &+ UInt64(i / 64) : first &* UInt64(i + 1) >> 32)
+            UInt8(
+                truncatingIfNeeded: isText ? first &+ UInt64(i / 64) : first &* UInt64(i + 1) >> 32)
         }
     }
 
@@ -189,7 +191,7 @@ extension Lifetime {
             note("read \(range) fails with errno \(failure.rawValue)")
             return
         }
-        guard !bytes.elementsEqual(model.current[range]) else { return }
+        if areSame(bytes[...], model.current[range]) { return }
         let place = zip(range, bytes).first { model.current[$0] != $1 }?.0 ?? 0
         throw Failure(message: "a read of \(range) gives wrong bytes from \(place) on")
     }

@@ -156,7 +156,8 @@ extension Lifetime {
             note(
                 "  \(file.path): epoch \(header.map { "\($0.epoch) from \($0.epochFirstLSN)" } ?? "?"),"
                     + " begins with \(file.firstLSN.map { "\($0)" } ?? "nothing"),"
-                    + " \(file.isConsistent ? "" : "not its name's,") cut short: \(file.isCutShort)")
+                    + " \(file.isConsistent ? "" : "not its name's,") cut short: \(file.isCutShort)"
+            )
         }
     }
 
@@ -281,7 +282,9 @@ extension Lifetime {
             acknowledged = model.newest
             if !logIsLying {
                 let image = imageAtRest()
-                try check(image == nil || image == model.current, "R3: the closed image is not the volume")
+                try check(
+                    image == nil || image == model.current, "R3: the closed image is not the volume"
+                )
             }
         } else {
             calm()

@@ -137,7 +137,7 @@ extension Lifetime {
                     var bytes = [UInt8](repeating: 0xEE, count: model.byteCount)
                     try bytes.withUnsafeMutableBytes { try view.read(into: $0, at: 0) }
                     try check(
-                        bytes == model.state(at: lsn),
+                        areSame(bytes[...], model.state(at: lsn)[...]),
                         "R4: after damage to \(path) the view at \(lsn) has wrong bytes")
                 } catch let failure as Failure {
                     throw failure

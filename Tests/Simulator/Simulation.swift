@@ -54,8 +54,12 @@ public enum Simulation {
         return life.coverage
     }
 
-    /// Seeds that failed once; they run for ever.
-    public static let regressionSeeds: [UInt64] = []
+    /// The same, and all that happened: to see that a seed reproduces exactly.
+    public static func story(seed: UInt64) -> [String] {
+        let life = Lifetime(seed: seed)
+        do { try life.run() } catch { life.note("\(error)") }
+        return life.trace
+    }
 }
 
 /// Inside a lifetime: an assertion that failed.
