@@ -192,6 +192,37 @@ extension EndToEnd {
             }
         }
 
+        /// A record rots in the log after the image has it and before it is archived.
+        @Test(needs(), arguments: [false, true])
+        func historyGoesOnBehindDecay(isKilled: Bool) throws {
+            try Scratch.with { scratch in
+                let volume = try TestVolume(in: scratch, size: "32M")
+                try volume.mount()
+                try fill(volume.disk, with: "one", count: 3 << 20)
+                eventually("the checkpoint") {
+                    guard let status = try? volume.status() else { return false }
+                    return status.checkpointLSN == status.durableLSN
+                }
+                if isKilled { try volume.kill() }
+                try flip(volume.path + "/wal/000000000001.wal", 4096 + 512 + 1000)
+                if isKilled { try volume.revive() }
+                try volume.logdisk(
+                    ["replay", volume.path, "--at", "now", "--output", scratch.path("no")],
+                    expecting: 13)
+                #expect(try volume.status().health == .degraded)
+                try volume.logdisk(["snapshot", volume.path])
+                try fill(volume.disk, with: "two", count: 2 << 20)
+                let two = try digest(scratch, volume.disk)
+                #expect(try digest(scratch, volume.replay("now")) == two)
+                try volume.unmount()
+                #expect(try digest(scratch, volume.replay("now")) == two)
+                try volume.mount()
+                #expect(try digest(scratch, volume.disk) == two)
+                try volume.unmount()
+                try volume.logdisk(["verify", volume.path], expecting: 13)
+            }
+        }
+
         @Test(needs("root", "mount"))
         func logOnAnotherFileSystem() throws {
             try Scratch.with { scratch in

@@ -99,6 +99,11 @@ extension VolumeService {
                     guard hasGap else { throw error }
                 }
                 let view = usingHistory ? try history(at: session.stamp.lsn) : nil
+                // Nothing was written since the last one: that is the one.
+                let same = SegmentName.snapshot(session.stamp.lsn)
+                if try store.list().contains(where: { $0.name == same }) {
+                    return (same, session.stamp)
+                }
                 let segment = try SnapshotWriter(store: store, identity: identity).write(
                     OnlineSnapshotSource(session, view), at: session.stamp,
                     monitor: WorkMonitor(isCancelled: { self.isStopping }))
@@ -155,7 +160,7 @@ private final class OnlineSnapshotSource: SnapshotSource {
 
 }
 
-/// The image was written to while it was copied, and there is no history to take the old bytes from.
+/// The image was written to while it was copied, and no history has the bytes from before.
 private struct ChangedMeanwhile: Error, CustomStringConvertible {
     var description: String {
         "the image changed while it was copied, and history before is missing: unmount it first"

@@ -111,8 +111,8 @@ final class VolumeService: Sendable {
 
     // MARK: - archive
 
-    /// Brings every record up to `last` into segments. Records that cannot be read back, by decay or
-    /// because their file is gone, become a gap that ends with the file they are in.
+    /// Brings every record up to `last` into segments. Records that cannot be read back, by decay
+    /// or because their file is gone, become a gap that ends with the file they are in.
     func archive(through last: LSN) throws(CommandFailure) {
         do {
             try archiving.withLock { _ throws(CommandFailure) in
@@ -196,7 +196,10 @@ final class VolumeService: Sendable {
         do throws(CommandFailure) {
             try translating(object) { try volume.quiesce() }
             try archive(through: volume.durableStamp.lsn)
-        } catch { failure = error }
+        } catch {
+            // What the log has lost is told as a gap; it is no reason not to end cleanly.
+            if error.status != .damaged || !hasGap { failure = error }
+        }
         do throws(CommandFailure) {
             try translating(object) { try volume.close() }
         } catch { failure = failure ?? error }
