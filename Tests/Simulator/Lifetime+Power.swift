@@ -153,8 +153,9 @@ extension Lifetime {
         let files = try? findWALFiles(in: Self.path + "/wal", on: storage, window: window)
         for file in files ?? [] {
             let header = try? file.header.get()
+            let epoch = header.map { "\($0.epoch) from \($0.epochFirstLSN)" } ?? "?"
             note(
-                "  \(file.path): epoch \(header.map { "\($0.epoch) from \($0.epochFirstLSN)" } ?? "?"),"
+                "  \(file.path): epoch \(epoch),"
                     + " begins with \(file.firstLSN.map { "\($0)" } ?? "nothing"),"
                     + " \(file.isConsistent ? "" : "not its name's,") cut short: \(file.isCutShort)"
             )
