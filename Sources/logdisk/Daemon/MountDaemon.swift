@@ -136,13 +136,21 @@ final class MountDaemon: Sendable {
         while let last = service.volume.waitForArchiveWork(
             minLogBytes: bytes, minRecords: Self.segmentRecords)
         {
-            do throws(CommandFailure) {
-                try service.archive(through: last)
-                if service.hasGap { _ = try service.snapshot(name: nil) }
-            } catch {
-                log.error("\(error.text(verb: "archive"))")
+            // What failed stays due, also when nothing more is written.
+            while !hasArchived(service, through: last), !service.isStopping {
                 sleep(Self.retrySeconds)
             }
+        }
+    }
+
+    private func hasArchived(_ service: VolumeService, through last: LSN) -> Bool {
+        do throws(CommandFailure) {
+            try service.archive(through: last)
+            if service.hasGap { _ = try service.snapshot(name: nil) }
+            return true
+        } catch {
+            log.error("\(error.text(verb: "archive"))")
+            return false
         }
     }
 
