@@ -106,8 +106,8 @@ import Testing
             "docs/requirements.md",
         ]
         for path in needed where !SourceTree.exists(path) { Issue.record("\(path) is missing") }
-        let programs = ["setup", "quickstart", "test", "bench", "install"].map { "tools/\($0)" }
-        for path in programs + [".ci/run"] {
+        let tools = ["setup", "quickstart", "test", "simulate", "bench", "install"]
+        for path in tools.map({ "tools/\($0)" }) + [".ci/run"] {
             #expect(SourceTree.isExecutable(path), "\(path) is not executable")
         }
     }
