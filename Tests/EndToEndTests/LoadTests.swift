@@ -29,7 +29,7 @@ extension EndToEnd {
                         "fio", "--name=\(name)", "--filename=\(volume.disk)", "--size=128M",
                         "--io_size=32M", "--ioengine=libaio", "--verify=crc32c",
                         "--verify_fatal=1", "--do_verify=1", "--group_reporting",
-                        "--allow_file_create=0",
+                        "--allow_file_create=0", "--verify_state_save=0",
                     ]
                     let outcome = try scratch.start(words + options, input: nil).wait()
                     #expect(outcome.status == 0, "\(outcome)")
