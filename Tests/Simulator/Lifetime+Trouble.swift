@@ -65,7 +65,6 @@ extension Lifetime {
         durableAtDamage = volume.durableStamp.lsn.rawValue
         if chance(0.3) {
             try closeAndReopen()
-            durableAtDamage = try self.volume().durableStamp.lsn.rawValue
             if isDown || isOver { return }
             // Records in the new epoch, so that there is something to be damaged.
             for _ in 0..<8 { try writeSomething() }
