@@ -97,10 +97,10 @@ final class Scratch {
         }
     }
 
-    /// Kills the daemons of volumes below `folder`, unmounts, detaches, removes.
+    /// Kills who uses something below `folder`, unmounts, detaches, removes.
     private static func clear(_ folder: String) {
         for _ in 0..<200 {
-            for daemon in daemons(below: folder) { kill(daemon, SIGKILL) }
+            for user in users(of: folder) { kill(user, SIGKILL) }
             let mounts = mountPoints(below: folder)
             for mount in mounts.reversed() { umount2(mount, 2) }  // MNT_DETACH
             for device in LoopDevice.backed(by: folder) { LoopDevice.detach(device) }
@@ -121,15 +121,25 @@ final class Scratch {
         }
     }
 
-    /// By the lock files of volumes in `folder`; only processes of this program.
-    private static func daemons(below folder: String) -> [pid_t] {
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        return names.compactMap { name in
-            guard let process = TestVolume.lockHolder("\(folder)/\(name)"), isAlive(process),
-                let program = try? FileManager.default.destinationOfSymbolicLink(
-                    atPath: "/proc/\(process)/exe"), program.hasSuffix("/logdisk")
-            else { return nil }
-            return process
+    /// What tests start that may outlive them; nobody else's shell that stands in the folder.
+    private static let programs = ["logdisk", "postgres", "fio", "python3", "qemu-io", "dd"]
+
+    /// Processes of these programs with a file or their place below `folder`. Found by path, so to
+    /// be asked before a mount is detached.
+    private static func users(of folder: String) -> [pid_t] {
+        let files = FileManager.default
+        func target(_ path: String) -> String? {
+            try? files.destinationOfSymbolicLink(atPath: path)
+        }
+        let all = ((try? files.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { pid_t($0) }
+        return all.filter { process in
+            guard process != getpid(), let program = target("/proc/\(process)/exe"),
+                let name = program.split(separator: "/").last,
+                programs.contains(where: { name.hasPrefix($0) }), !name.hasSuffix(".xctest")
+            else { return false }
+            let open = (try? files.contentsOfDirectory(atPath: "/proc/\(process)/fd")) ?? []
+            let links = open.map { "/proc/\(process)/fd/\($0)" } + ["/proc/\(process)/cwd"]
+            return links.contains { target($0)?.hasPrefix(folder + "/") ?? false }
         }
     }
 }
