@@ -43,6 +43,8 @@ public final class LogWriter: @unchecked Sendable {
     private var unclaimed: [(lsn: LSN, end: UInt64)] = []
     private static let unclaimedMax = 16
     private let durableWall: Atomic<Int64>
+    /// Odd while the two halves of the durable stamp change.
+    private let stampCount = Atomic<UInt64>(0)
     private let healthWord = Atomic<UInt32>(0)
     private let appends = Atomic<UInt64>(0)
     private let appendedBytes = Atomic<UInt64>(0)
@@ -72,9 +74,18 @@ public final class LogWriter: @unchecked Sendable {
         claimedEnd.max(position, ordering: .acquiringAndReleasing)
     }
     public var durableLSN: LSN { LSN(ring.durableLSN.load(ordering: .acquiring)) }
-    /// Newest durable record. The two halves may be one append apart.
+    /// Newest durable record.
     public var durableStamp: Stamp {
-        Stamp(lsn: durableLSN, wallNanoseconds: durableWall.load(ordering: .relaxed))
+        while true {
+            let count = stampCount.load(ordering: .acquiring)
+            // Acquiring, so that the second look at the count comes after.
+            let lsn = LSN(ring.durableLSN.load(ordering: .acquiring))
+            let wall = durableWall.load(ordering: .acquiring)
+            if count & 1 == 0, stampCount.load(ordering: .relaxed) == count {
+                return Stamp(lsn: lsn, wallNanoseconds: wall)
+            }
+            clinux_pause()
+        }
     }
     public var health: LogHealth {
         LogHealth(rawValue: healthWord.load(ordering: .acquiring)) ?? .failed
@@ -221,8 +232,10 @@ public final class LogWriter: @unchecked Sendable {
     private func advance(_ batch: Batch) {
         drained = batch.end
         if batch.bytes > 0 {
+            stampCount.add(1, ordering: .acquiring)
             durableWall.store(batch.lastWall, ordering: .relaxed)
             ring.durableLSN.store(batch.lastLSN.rawValue, ordering: .releasing)
+            stampCount.add(1, ordering: .releasing)
             noteClaims(batch)
         }
         durableEnd.store(batch.end, ordering: .releasing)

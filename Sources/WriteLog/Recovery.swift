@@ -104,7 +104,7 @@ public enum RecoveryError: Error, Sendable {
 /// borrowed. `checkpoint` and `durable` are the superblock's. Writes nothing itself.
 public func readLog(
     in directory: String, on storage: Storage, volume: VolumeID, checkpoint: Stamp,
-    durable: LSN = .zero, redo: (LogRecord) throws(IOError) -> Void
+    durable: LSN, redo: (LogRecord) throws(IOError) -> Void
 ) throws(RecoveryError) -> LogContents {
     do {
         var reader = try LogRecovery(

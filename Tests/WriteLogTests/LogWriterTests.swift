@@ -29,7 +29,8 @@ private struct TestLog {
             try storage.syncDirectory("/")
         }
         let contents = try readLog(
-            in: "/wal", on: storage, volume: Self.volume, checkpoint: .zero
+            in: "/wal", on: storage, volume: Self.volume, checkpoint: .zero,
+            durable: .zero
         ) { _ in }
         log = try LogWriter.open(
             contents, in: "/wal", on: storage,
@@ -69,7 +70,8 @@ private struct TestLog {
     func recovered() throws -> [UInt64] {
         var lsns: [UInt64] = []
         _ = try readLog(
-            in: "/wal", on: storage, volume: Self.volume, checkpoint: .zero
+            in: "/wal", on: storage, volume: Self.volume, checkpoint: .zero,
+            durable: .zero
         ) { record in
             let lsn = record.header.stamp.lsn.rawValue
             let byte = UInt8(truncatingIfNeeded: lsn)
@@ -181,7 +183,7 @@ private struct TestLog {
         test.log.prepareNextFile(fillWithZeros: false)
         let contents = try readLog(
             in: "/wal", on: test.storage, volume: TestLog.volume,
-            checkpoint: Stamp(lsn: LSN(3), wallNanoseconds: 0)
+            checkpoint: Stamp(lsn: LSN(3), wallNanoseconds: 0), durable: LSN(3)
         ) { _ in }
         #expect(contents.last.lsn == LSN(6))
         #expect(contents.files.count == 1 && contents.unneeded.count == 1)
@@ -254,7 +256,8 @@ private struct TestLog {
         #expect(again.log.durableLSN == LSN(3))
         #expect(try again.recovered() == [1, 2, 3])
         let contents = try readLog(
-            in: "/wal", on: test.storage, volume: TestLog.volume, checkpoint: .zero
+            in: "/wal", on: test.storage, volume: TestLog.volume, checkpoint: .zero,
+            durable: .zero
         ) { _ in }
         let reader = WALFolderReader(contents, from: LSN(2), on: test.storage)
         #expect(try reader.next()?.header.stamp.lsn == LSN(2))
