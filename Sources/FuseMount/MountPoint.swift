@@ -63,6 +63,8 @@ extension FuseMount {
         if umount2(path, flags) == 0 { return }
         switch errno {
         case EBUSY: throw .busy(holders(of: path))
+        // It was there a moment ago. An abort wakes its server first, which may unmount before us.
+        case EINVAL where mode == .abort: return
         case EINVAL: throw .notMounted
         case EPERM: break
         default: throw .failed(text(of: errno))

@@ -46,12 +46,14 @@ final class Worker: Sendable {
         var buffer = fuse_buf()
         buffer.mem = request
         buffer.fd = -1
+        var abortions = 0
         while pool.mayRead() {
             pool.beginsToWait()
             let count = read(connection, request, capacity)
             let code = errno
             pool.endsToWait()
             if count > 0 {
+                abortions = 0
                 if let data = DataRequest(request, count: count, connection: connection) {
                     data.answer(from: file)
                     continue
@@ -64,6 +66,9 @@ final class Worker: Sendable {
             // ENOENT: the request was interrupted before it was read.
             case EINTR, EAGAIN, ENOENT: continue
             case ENODEV: pool.end(0)  // unmounted
+            // The unmount came while a request (the release of the file, say) was being read: the
+            // next read says ENODEV. Only a connection that broke otherwise says it again.
+            case ECONNABORTED where abortions == 0: abortions = 1
             default: pool.end(count == 0 ? EPIPE : code)
             }
         }

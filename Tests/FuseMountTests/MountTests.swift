@@ -208,4 +208,16 @@ struct MountTests {
         test.waitUntilEnded()
         #expect(pwrite(file, "late", 4, 0) == -1)
     }
+
+    /// The release of the file may still be on its way to a worker when the connection ends.
+    @Test func anUnmountRightAfterTheLastCloseIsAnUnmount() throws {
+        for _ in 0..<200 {
+            let test = try TestMount()
+            defer { test.end() }  // records an issue when `run` throws
+            let file = try test.open(O_RDWR)
+            #expect(pwrite(file, "last", 4, 0) == 4)
+            close(file)
+            test.end()
+        }
+    }
 }

@@ -119,7 +119,15 @@ final class TestMount {
     /// For `defer`, right after the mount: unmounts and waits until nothing is served any more.
     func end() {
         do throws(MountError) {
-            if FuseMount.isMountPoint(folder) { try mount.requestUnmount() }
+            // A child that another test has just forked holds all our descriptors until its exec.
+            var attempts = 0
+            while FuseMount.isMountPoint(folder) {
+                do throws(MountError) { try mount.requestUnmount() } catch {
+                    attempts += 1
+                    guard attempts < 1000, case .busy = error else { throw error }
+                    usleep(1000)
+                }
+            }
         } catch {
             Issue.record("unmount: \(error)")
             try? mount.requestUnmount(.abort)
