@@ -1,7 +1,7 @@
 // The floor of tools/bench: what FUSE itself costs. Shows one file as disk.img in a FUSE mount and
 // passes every request to it, one system call each: pread, pwrite, fdatasync, fallocate. No log,
-// no cache of its own. The same options and the same loop of threads as Sources/FuseMount, so
-// that a ratio to it tells what logdisk adds, and nothing else.
+// no cache of its own. The same options and the same loop of threads as Sources/FuseMount, but for
+// its look-out for the next request (Spin.swift), so that a ratio to it tells what logdisk adds.
 //
 //     floor FILE MOUNTPOINT      serves in the foreground until unmounted; needs root
 #define _GNU_SOURCE

@@ -56,9 +56,17 @@ int clinux_clone_file(int target_fd, int source_fd) {
     return ioctl(target_fd, FICLONE, source_fd) == 0 ? 0 : -errno;
 }
 
-int clinux_start_writeback(int fd, uint64_t offset, uint64_t length) {
-    int r = sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+int clinux_write_back(int fd, uint64_t offset, uint64_t length) {
+    int r = sync_file_range(fd, (off_t)offset, (off_t)length,
+                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                SYNC_FILE_RANGE_WAIT_AFTER);
     return r == 0 ? 0 : -errno;
+}
+
+void clinux_sleep_ns(int64_t nanoseconds) {
+    struct timespec time = {.tv_sec = nanoseconds / 1000000000,
+                            .tv_nsec = nanoseconds % 1000000000};
+    nanosleep(&time, NULL);
 }
 
 int clinux_rename_noreplace(const char *source, const char *target) {

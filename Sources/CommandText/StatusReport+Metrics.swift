@@ -19,6 +19,8 @@ extension StatusReport {
         page.gauge("logdisk_ring_used_bytes", "Bytes of the ring in use", ringUsedBytes)
         page.gauge("logdisk_wal_bytes", "Bytes of WAL files", walBytes)
         page.gauge("logdisk_wal_max_bytes", "Bound of the WAL files", walBytesMax)
+        page.gauge(
+            "logdisk_unarchived_bytes", "Bytes of log that no segment holds yet", unarchivedBytes)
         page.gauge("logdisk_segments", "Number of segments", segmentCount)
         page.gauge("logdisk_segment_bytes", "Bytes of all segments", segmentBytes)
         page.gauge(

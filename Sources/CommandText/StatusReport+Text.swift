@@ -16,7 +16,11 @@ extension StatusReport {
         table.add([
             "last snapshot", lastSnapshot.map { "lsn \($0.lsn) at \($0.time)" } ?? "none",
         ])
-        table.add(["WAL", "\(size(walBytes)) of at most \(size(walBytesMax))"])
+        table.add([
+            "WAL",
+            "\(size(walBytes)) of at most \(size(walBytesMax)), "
+                + "\(size(unarchivedBytes)) not archived yet",
+        ])
         table.add(["segments", "\(segmentCount), \(size(segmentBytes))"])
         if isMounted { addLoad(to: &table, since: earlier) }
         return table.text

@@ -46,6 +46,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var ringUsedBytes: UInt64 = 0
     public var walBytes: UInt64 = 0
     public var walBytesMax: UInt64 = 0
+    /// Log that no segment holds yet, roughly.
+    public var unarchivedBytes: UInt64 = 0
     public var segmentCount: Int = 0
     public var segmentBytes: UInt64 = 0
 
@@ -84,6 +86,7 @@ public struct StatusReport: Codable, Hashable, Sendable {
         case ringUsedBytes = "ring_used_bytes"
         case walBytes = "wal_bytes"
         case walBytesMax = "wal_bytes_max"
+        case unarchivedBytes = "unarchived_bytes"
         case segmentCount = "segment_count"
         case segmentBytes = "segment_bytes"
         case writes

@@ -11,6 +11,7 @@ public final class AlignedBuffer: @unchecked Sendable {
     public let base: UnsafeMutableRawPointer
     public let count: Int
     public static let alignment = 4096
+    private static let largePage = 2 << 20
 
     /// `count` bytes, rounded up to whole pages. Traps when memory cannot be had.
     public init(count: Int) {
@@ -22,6 +23,8 @@ public final class AlignedBuffer: @unchecked Sendable {
         guard let memory, memory != MAP_FAILED else {
             preconditionFailure("no memory for a buffer of \(rounded) bytes")
         }
+        // Large buffers in large pages: each transfer to or from them looks up fewer.
+        if rounded >= Self.largePage { madvise(memory, rounded, Int32(MADV_HUGEPAGE)) }
         base = memory
         self.count = rounded
     }

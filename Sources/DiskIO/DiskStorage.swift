@@ -135,8 +135,16 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
         return UInt64(data)..<(hole < 0 ? end : UInt64(hole))
     }
 
-    public override func startWriteback(offset: UInt64, count: UInt64) {
-        _ = clinux_start_writeback(descriptor, offset, count)  // a hint: its failure costs nothing
+    public override func writeBack(offset: UInt64, count: UInt64) throws(IOError) {
+        switch -clinux_write_back(descriptor, offset, count) {
+        case 0, EINVAL, ESPIPE, ENOSYS: return  // done, or not to be had here
+        case let code: throw IOError(.sync, path, code)
+        }
+    }
+
+    public override func expectSmallAccess(forgetting: Bool) {
+        if forgetting { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
+        posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM)
     }
 
     public override func tryLock() throws(IOError) -> Bool {

@@ -111,7 +111,9 @@ struct DataRequest {
     /// fsync and fdatasync; also what the kernel sends after each write of an O_SYNC or O_DSYNC
     /// file, before write(2) returns.
     private func flush(_ file: ServedFile) {
-        file.pool.leaveToOthers()
+        file.pool.beginsFlush()
+        let begin = clinux_monotonic_ns()
+        defer { file.pool.endsFlush(after: clinux_monotonic_ns() - begin) }
         do throws(DeviceError) {
             try file.device.flush()
             send(from: memory, bodyBytes: 0)

@@ -47,8 +47,10 @@ final class Worker: Sendable {
         buffer.mem = request
         buffer.fd = -1
         var abortions = 0
+        var spin = Spin()
         while pool.mayRead() {
-            pool.beginsToWait()
+            // Only the single reader: another one that sleeps in read would be woken as well.
+            if pool.beginsToWait() == 1 { spin.untilReadable(connection) }
             let count = read(connection, request, capacity)
             let code = errno
             pool.endsToWait()

@@ -7,7 +7,8 @@
 // must go on meanwhile. So:
 //
 //  1. About `readersWanted` threads wait for requests; who finds so many waiting parks.
-//  2. Who is about to do something slow lets a parked thread read, if nobody else waits.
+//  2. Who is about to flush lets a parked thread read, if nobody else waits and flushes have been
+//     slow lately. Where they take 100 us the wake-up would cost as much as it saves.
 //  3. A supervisor (the thread that called `run`) looks every 2 ms while requests come: when nobody
 //     waits and nobody has finished since the last look, all are held up: one thread more reads.
 //     When for 16 looks nearly always nobody waits, there is a queue: one thread more, and up to
@@ -47,6 +48,9 @@ final class WorkerPool: Sendable {
     private let parked = Atomic<Int>(0)
     /// Only a number to steer by: relaxed.
     let readersWanted = Atomic<UInt32>(1)
+    /// How long flushes took lately.
+    private let flushNanoseconds = Atomic<Int64>(0)
+    private static let slowFlush: Int64 = 500_000
     private let hasEnded = Atomic<Bool>(false)
     /// The first errno that ended a worker, other than by the unmount; 0 for none.
     let failure = Atomic<Int32>(0)
@@ -78,8 +82,10 @@ final class WorkerPool: Sendable {
         return !hasEnded.load(ordering: .relaxed)
     }
 
-    func beginsToWait() {
-        state.wrappingAdd(Self.answered | 1, ordering: .sequentiallyConsistent)
+    /// Returns how many wait now.
+    func beginsToWait() -> UInt32 {
+        let now = state.wrappingAdd(Self.answered | 1, ordering: .sequentiallyConsistent).newValue
+        return UInt32(truncatingIfNeeded: now)
     }
 
     func endsToWait() {
@@ -91,8 +97,19 @@ final class WorkerPool: Sendable {
         }
     }
 
-    /// The caller is about to do something slow.
-    func leaveToOthers() {
+    /// The caller is about to flush.
+    func beginsFlush() {
+        if flushNanoseconds.load(ordering: .relaxed) > Self.slowFlush { leaveToOthers() }
+    }
+
+    /// Its flush took so long.
+    func endsFlush(after nanoseconds: Int64) {
+        // Only a number to steer by: two at once may lose one.
+        let mean = flushNanoseconds.load(ordering: .relaxed)
+        flushNanoseconds.store(mean + (nanoseconds - mean) / 8, ordering: .relaxed)
+    }
+
+    private func leaveToOthers() {
         if waiting == 0, !unpark() { raise(Alarm.shortOfThreads) }
     }
 

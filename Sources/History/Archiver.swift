@@ -59,13 +59,14 @@ public final class Archiver: Sendable {
     public var archivedLSN: LSN { state.withLock { $0.archived } }
 
     /// Archives the records after `archivedLSN` up to and including `last`, which `source` must
-    /// reach; earlier records are skipped. `didCommit` is called as soon as a segment is durable.
+    /// reach; earlier records are skipped. `didCommit` is called as soon as a segment is durable;
+    /// false ends the work there.
     /// A jump in the LSNs after `archivedLSN` is refused unless `acceptingGap`; then the history
     /// has a gap there, up to the next snapshot.
     @discardableResult
     public func archive(
         from source: any RecordSource, through last: LSN, acceptingGap: Bool = false,
-        didCommit: (SegmentName) -> Void = { _ in }
+        didCommit: (SegmentName) -> Bool = { _ in true }
     ) throws(HistoryError) -> [SegmentName] {
         var names: [SegmentName] = []
         var open: OpenSegment?
@@ -88,7 +89,7 @@ public final class Archiver: Sendable {
             if lsn == last || segment.isFull(limits) {
                 open = nil
                 names.append(try commit(segment))
-                didCommit(names[names.count - 1])
+                guard didCommit(names[names.count - 1]) else { break }
             }
         }
         return names

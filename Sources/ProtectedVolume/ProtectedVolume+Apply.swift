@@ -28,6 +28,10 @@ struct ApplierState {
     var pieces: [Piece] = []
     var vectors: [IOVector] = []
     var tracker: ChangeTracker?
+    /// Written since the last write-back.
+    var dirtyRegions: DirtyRegions
+
+    init(volumeBytes: UInt64) { dirtyRegions = DirtyRegions(volumeBytes: volumeBytes) }
 
     /// A run of sectors for the image; `source` nil: zeros.
     struct Piece {
@@ -163,7 +167,7 @@ extension ProtectedVolume {
             var end = sector + 1
             while end < part.end, mask & (1 << UInt8(end & 7)) != 0 { end += 1 }
             let memory = source.map { $0 + Int(sector - part.start) * Sector.bytes }
-            if let last = applier.pieces.indices.last,
+            if let last = applier.pieces.indices.last, sector % Self.pieceSectors != 0,
                 applier.pieces[last].extent.end == sector,
                 memory == nil
                     ? applier.pieces[last].source == nil
@@ -179,6 +183,9 @@ extension ProtectedVolume {
             sector = end
         }
     }
+
+    /// Pieces and writes end at multiples of this (see StorageFile.expectSmallAccess).
+    private static var pieceSectors: UInt64 { StorageFile.pieceBytes >> Sector.shift }
 
     private func punchLargeZeros(through target: UInt64) throws(IOError) {
         let whole = Extent(start: 0, count: byteCount >> Sector.shift)
@@ -214,7 +221,9 @@ extension ProtectedVolume {
             var end = first.extent.start
             while index < applier.pieces.count, applier.vectors.count < 512 {
                 let piece = applier.pieces[index]
-                guard piece.extent.start == end, let source = piece.source else { break }
+                guard piece.extent.start == end, let source = piece.source,
+                    applier.vectors.isEmpty || end % Self.pieceSectors != 0
+                else { break }
                 applier.vectors.append(
                     IOVector(base: source, count: Int(piece.extent.byteCount)))
                 end = piece.extent.end
@@ -227,7 +236,9 @@ extension ProtectedVolume {
                 } catch { failure = error }
             }
             if let failure { throw failure }
-            let bytes = (end - first.extent.start) << Sector.shift
+            let written = Extent(start: first.extent.start, count: end - first.extent.start)
+            applier.dirtyRegions.insert(written)
+            let bytes = written.byteCount
             applier.bytesSinceCheckpoint += bytes
             appliedBytes.add(bytes, ordering: .relaxed)
         }

@@ -11,6 +11,7 @@
 // all of it is written again from the log (newest bytes only), then synced.
 
 import BlockModel
+import CLinux
 import DiskIO
 import LogFormat
 import Synchronization
@@ -29,6 +30,51 @@ extension ProtectedVolume {
 
     /// Whether the image is ahead of the last checkpoint.
     var needsCheckpoint: Bool { appliedLSN > checkpointLSN }
+
+    /// Before the sync of a checkpoint under load: brings what was applied to the disk in small
+    /// pieces with pauses. A sync alone would hand all of it to the disk at once, and every flush
+    /// of a user would wait behind it. False when the disk refused.
+    func writeBackImage() -> Bool {
+        let regions = imageLock.withLock { () -> DirtyRegions in
+            let regions = applier.dirtyRegions
+            applier.dirtyRegions.removeAll()
+            return regions
+        }
+        for region in regions.ranges {
+            let end = min(region.upperBound, byteCount)
+            for offset in stride(from: region.lowerBound, to: end, by: 256 << 10) {
+                if isStopping.load(ordering: .relaxed) { return true }
+                let begin = clinux_monotonic_ns()
+                guard writeBack(offset..<min(offset + (256 << 10), end)) else { return false }
+                let nanoseconds = clinux_monotonic_ns() - begin
+                if nanoseconds > Self.cleanNanoseconds, mayTakeItsTime {
+                    clinux_sleep_ns(nanoseconds)
+                }
+            }
+        }
+        return true
+    }
+
+    private func writeBack(_ range: Range<UInt64>) -> Bool {
+        keeperLock.lock()
+        defer { keeperLock.unlock() }
+        do throws(IOError) {
+            try image.writeBack(
+                offset: range.lowerBound, count: range.upperBound - range.lowerBound)
+            return true
+        } catch {
+            imageFailed(error)
+            return false
+        }
+    }
+
+    /// What was clean already needs no pause.
+    private static let cleanNanoseconds: Int64 = 20_000
+
+    private var mayTakeItsTime: Bool {
+        log.health != .behind
+            && imageLock.withLock { applier.bytesSinceCheckpoint } < Self.checkpointBytesMax
+    }
 
     func checkpoint(isClean: Bool) -> Bool {
         keeperLock.lock()
@@ -71,9 +117,9 @@ extension ProtectedVolume {
     }
 
     /// WAL files that neither redo nor the archive needs are used again.
-    func releaseFiles() {
+    func releaseFiles(isEnding: Bool = false) {
         let archived = Fault.recycledBeforeArchived.isOn ? checkpointLSN : archivedLSN
-        log.files.release(through: min(checkpointLSN, archived))
+        log.files.release(through: min(checkpointLSN, archived), isEnding: isEnding)
     }
 
     /// The archiver has everything up to `lsn`: WAL files behind it may be recycled.
@@ -109,12 +155,17 @@ extension ProtectedVolume {
             try image.sync()
             return true
         } catch {
-            imageErrorCode.store(error.code, ordering: .relaxed)
-            imageFailures.add(1, ordering: .releasing)
-            imageIsSuspect.store(true, ordering: .releasing)
-            _ = rewriteImage()  // at once, because of the readers; they try again
+            imageFailed(error)
             return false
         }
+    }
+
+    /// What was written since the last good sync may be lost, whatever a later sync says.
+    private func imageFailed(_ error: IOError) {
+        imageErrorCode.store(error.code, ordering: .relaxed)
+        imageFailures.add(1, ordering: .releasing)
+        imageIsSuspect.store(true, ordering: .releasing)
+        _ = rewriteImage()  // at once, because of the readers; they try again
     }
 
     /// For readers: the image with everything that was applied, also after a failed sync, which may
@@ -167,7 +218,7 @@ extension ProtectedVolume {
         applier.tracker?.mark(part)
         if record.kind == .write {
             let start = Int((part.start - record.extent.start) << Sector.shift)
-            try image.write(
+            try image.writeInPieces(
                 UnsafeRawBufferPointer(
                     rebasing: payload[start..<(start + Int(part.byteCount))]),
                 at: part.byteOffset)

@@ -4,10 +4,11 @@
 // Order of steps at opening, each durable before the next:
 //   1. sync the WAL files: the last writer may have been killed between a write and its sync
 //   2. read the log from the checkpoint on and write its records to the image
-//   3. sync the image
-//   4. superblock: checkpoint = end of the valid prefix, epoch + 1, not clean
-//   5. the first WAL file of the epoch
-// A crash between any two of them leads to the same result at the next opening.
+//   3. superblock: durable LSN = end of the valid prefix, epoch + 1, not clean
+//   4. the first WAL file of the epoch
+// A crash between any two of them leads to the same result at the next opening. The checkpoint
+// stays where it was, and with it the log from there on, until the keeper has synced the image:
+// nobody waits for that (docs/adr/0013).
 
 import BlockModel
 import CLinux
@@ -45,9 +46,7 @@ extension ProtectedVolume {
         report.oldestInLog = contents.files.first?.first ?? .zero
         let epoch = max(superblock.epoch, contents.highestEpoch) + 1
         let log = try VolumeFolder.translate { () throws(IOError) in
-            try folder.image.sync()
             try folder.updateSuperblocks { superblock in
-                superblock.checkpoint = contents.last
                 superblock.durableLSN = contents.last.lsn
                 superblock.epoch = epoch
                 superblock.epochFirstLSN = contents.last.lsn.next
@@ -62,6 +61,8 @@ extension ProtectedVolume {
             folder: folder, log: log, recovery: report, options: options)
         volume.applier.lsn = contents.last.lsn
         volume.applier.wall = contents.last.wallNanoseconds
+        volume.applier.bytesSinceCheckpoint = contents.redoneBytes
+        volume.appliedLSNWord.store(contents.last.lsn.rawValue, ordering: .releasing)
         if !options.isManual { volume.startThreads() }
         return volume
     }
@@ -108,7 +109,7 @@ extension ProtectedVolume {
                     return
                 }
                 if header.kind == .write {
-                    try image.write(record.payload, at: header.extent.byteOffset)
+                    try image.writeInPieces(record.payload, at: header.extent.byteOffset)
                 } else {
                     try image.punchHole(
                         offset: header.extent.byteOffset, count: header.extent.byteCount)
@@ -163,7 +164,7 @@ extension ProtectedVolume {
         }
         try quiesce()
         guard checkpoint(isClean: true) else { throw .io }
-        releaseFiles()
+        releaseFiles(isEnding: true)
     }
 
     /// Ends the threads without writing anything more; what a crash would leave. For tests.

@@ -32,6 +32,8 @@ public struct VolumeStatus: Sendable {
     public var heldNanoseconds: UInt64
     public var heldNow: Int64
     public var walBytes: UInt64
+    /// Log that no segment has yet, roughly.
+    public var unarchivedBytes: UInt64
     public var walBytesMax: UInt64
     /// Wall time of the newest flush; that of the checkpoint where there was none yet.
     public var lastFlushWall: Int64
@@ -65,7 +67,8 @@ extension ProtectedVolume {
             heldWrites: heldCount.load(ordering: .relaxed),
             heldNanoseconds: heldNanoseconds.load(ordering: .relaxed),
             heldNow: heldNow.load(ordering: .relaxed), walBytes: space.bytes,
-            walBytesMax: space.bound, lastFlushWall: lastFlushWall.load(ordering: .relaxed),
+            unarchivedBytes: unarchivedBytes, walBytesMax: space.bound,
+            lastFlushWall: lastFlushWall.load(ordering: .relaxed),
             health: health, logError: health == .good ? nil : log.failure,
             imageErrorCode: imageErrorCode.load(ordering: .relaxed))
     }
@@ -88,35 +91,6 @@ extension ProtectedVolume {
 
     /// Later records go into another file of the log, as soon as there is room for one.
     public func beginNextLogFile() { log.beginNextFile() }
-
-    /// Bytes in the log that are not archived, roughly: by the share of records.
-    public var unarchivedRecords: UInt64 {
-        log.durableLSN.rawValue - min(archivedLSN.rawValue, log.durableLSN.rawValue)
-    }
-
-    /// For the archiver's thread: sleeps until at least `minRecords` durable records or
-    /// `minLogBytes` of log wait to be archived, or the log is at its bound, or `wakeArchiver` was
-    /// called. Returns the LSN to archive through, or nil when the volume is closing.
-    public func waitForArchiveWork(
-        minLogBytes: UInt64, minRecords: UInt64
-    ) -> LSN? {
-        var bytesAtLast = log.counters.bytes
-        while !isStopping.load(ordering: .sequentiallyConsistent) {
-            let ticket = archiverWake.ticket()
-            let waiting = log.counters.bytes - bytesAtLast
-            let isBehind = log.health == .behind
-            if unarchivedRecords > 0,
-                waiting >= minLogBytes || unarchivedRecords >= minRecords || isBehind
-            {
-                return log.durableLSN
-            }
-            if unarchivedRecords == 0 { bytesAtLast = log.counters.bytes }
-            archiverWake.wait(ticket)
-        }
-        return nil
-    }
-
-    public func wakeArchiver() { archiverWake.signal() }
 }
 
 // MARK: - for online snapshots

@@ -1,8 +1,9 @@
-// The volume's threads: writer, applier, keeper. Each sleeps without end when the volume is idle,
-// ticks while there is work, and is woken early when much of it has gathered.
+// The volume's threads: writer, applier, keeper, and one that makes WAL files ready. Each sleeps
+// without end when the volume is idle, ticks while there is work, and is woken early when much of
+// it has gathered.
 //
-//   state 2 idle     -- first publish after a pause --> 0
-//   state 1 ticking  -- a batch is full -------------> 0
+//   state 2 idle     -- first publish (applier: first append) after a pause --> 0
+//   state 1 ticking  -- a batch is full --------------------------------------> 0
 //   state 0 at work
 // A producer pays a system call only for the first of these, and once per batch.
 
@@ -54,6 +55,8 @@ extension ProtectedVolume {
     private static let quietTicks = 20
     /// Applied bytes after which a checkpoint is due; bounds recovery.
     private static let checkpointBytes: UInt64 = 512 << 20
+    /// Applied bytes after which it must not take its time any more.
+    static let checkpointBytesMax: UInt64 = 2 << 30
 
     private var batchBytes: UInt64 { min(ring.capacity / 8, 8 << 20) }
     private var applyBytes: UInt64 { ring.capacity / 4 }
@@ -63,6 +66,7 @@ extension ProtectedVolume {
             WorkerThread("log-writer") { [unowned self] in runWriter() },
             WorkerThread("applier") { [unowned self] in runApplier() },
             WorkerThread("keeper") { [unowned self] in runKeeper() },
+            WorkerThread("log-files") { [unowned self] in runFileMaker() },
         ]
     }
 
@@ -72,6 +76,7 @@ extension ProtectedVolume {
         applierWake.signal()
         keeperWake.signal()
         archiverWake.signal()
+        log.files.wanted.signal()
         room.signal()
         for thread in threads { thread.join() }
         threads = []
@@ -109,8 +114,8 @@ extension ProtectedVolume {
                 if isIdle {
                     quiet = 0
                     // The others' work begins with this.
-                    applierWake.signal()
                     keeperWake.signal()
+                    log.files.wanted.signal()
                     continue
                 }
             }
@@ -138,31 +143,35 @@ extension ProtectedVolume {
         writerWake.wait(writerWake.ticket(), timeoutNanoseconds: pause)
     }
 
-    /// Whoever appended tells the applier when a good part of the ring waits for it.
+    // MARK: applier
+
+    /// Whoever appended wakes the applier when it is idle, or a good part of the ring waits for it.
     @inline(__always)
     func afterAppend() {
-        if log.durable &- ring.freed >= applyBytes,
-            applierState.load(ordering: .relaxed) == 1
-        {
+        // The durable mark moved before this look; an applier that goes idle looks at it after it
+        // said so: one of the two sees the other.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        let state = applierState.load(ordering: .relaxed)
+        if state == 2 || (state == 1 && log.durable &- ring.freed >= applyBytes) {
             applierState.store(0, ordering: .relaxed)
             applierWake.signal()
         }
     }
 
-    // MARK: applier
-
     private func runApplier() {
         var quiet = Self.quietTicks
         while !stopping {
             let ticket = applierWake.ticket()
-            let waiting = log.durable &- ring.freed
             let isIdle = quiet >= Self.quietTicks
-            applierState.store(1, ordering: .sequentiallyConsistent)
-            if waiting < applyBytes, heldNow.load(ordering: .relaxed) == 0, !stopping {
-                applierWake.wait(
-                    ticket, timeoutNanoseconds: isIdle ? -1 : Self.applierTick)
-                if isIdle { quiet = 0 }
+            applierState.store(isIdle ? 2 : 1, ordering: .relaxed)
+            atomicMemoryFence(ordering: .sequentiallyConsistent)
+            let waiting = log.durable &- ring.freed
+            if waiting < (isIdle ? 1 : applyBytes), heldNow.load(ordering: .relaxed) == 0,
+                !stopping
+            {
+                applierWake.wait(ticket, timeoutNanoseconds: isIdle ? -1 : Self.applierTick)
             }
+            if isIdle { quiet = 0 }
             applierState.store(0, ordering: .relaxed)
             guard log.durable != ring.freed else {
                 quiet += 1
@@ -185,10 +194,25 @@ extension ProtectedVolume {
         }
     }
 
+    // MARK: WAL files
+
+    private func runFileMaker() {
+        var ticket = log.files.wanted.ticket()
+        while !stopping {
+            log.files.wanted.wait(ticket)
+            ticket = log.files.wanted.ticket()
+            if stopping { return }
+            log.files.prepareAhead()
+            wakeWriterBehind()
+            archiverWake.signal()
+        }
+    }
+
     // MARK: keeper
 
     private func runKeeper() {
-        var quiet = Self.quietTicks
+        // After a recovery there is a checkpoint to make, whether anyone writes or not.
+        var quiet = needsCheckpoint ? 0 : Self.quietTicks
         var sinceCheckpoint = 0
         var lastApplied = appliedLSN
         while !stopping {
@@ -197,7 +221,6 @@ extension ProtectedVolume {
                 keeperWake.ticket(), timeoutNanoseconds: isIdle ? -1 : Self.keeperTick)
             if stopping { return }
             if isIdle { quiet = 0 }
-            log.prepareNextFile(fillWithZeros: true)
             sinceCheckpoint += 1
             let applied = appliedLSN
             let isStill = applied == lastApplied && ring.published == ring.freed
@@ -207,7 +230,7 @@ extension ProtectedVolume {
                 dirty >= Self.checkpointBytes || isStill || sinceCheckpoint >= 60
                 || log.health == .behind
             if needsCheckpoint, isDue {
-                if !checkpoint(isClean: false) {
+                if !((isStill || writeBackImage()) && checkpoint(isClean: false)) {
                     keeperWake.wait(keeperWake.ticket(), timeoutNanoseconds: 1_000_000_000)
                 }
                 sinceCheckpoint = 0

@@ -69,7 +69,6 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
     /// Failed syncs of the image.
     let imageFailures = Atomic<UInt64>(0)
     let lastFlushWall: Atomic<Int64>
-    var checkpointWall: Int64  // keeper only
     let keeperLock = Lock()
 
     let writerWake = WaitWord()
@@ -108,9 +107,8 @@ public final class ProtectedVolume: BlockDevice, @unchecked Sendable {
         appliedLSNWord = Atomic(checkpoint.lsn.rawValue)
         checkpointWord = Atomic(checkpoint.lsn.rawValue)
         archivedWord = Atomic(0)
-        lastFlushWall = Atomic(checkpoint.wallNanoseconds)
-        checkpointWall = checkpoint.wallNanoseconds
-        applier = ApplierState()
+        lastFlushWall = Atomic(recovery.end.wallNanoseconds)
+        applier = ApplierState(volumeBytes: superblock.volumeBytes)
         super.init()
     }
 

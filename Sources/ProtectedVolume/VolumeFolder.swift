@@ -141,6 +141,7 @@ extension VolumeFolder {
                     image.path, expected: superblock.volumeBytes, actual: actual)
             }
             folder.warnings = warnings
+            image.expectSmallAccess(forgetting: false)
             return folder
         } catch {
             lockFile.close()
@@ -355,6 +356,8 @@ extension VolumeFolder {
     public func finishCreation() throws(VolumeError) {
         try Self.translate { () throws(IOError) in
             try image.sync()
+            // A copy came in small pieces; what others wrote before did not.
+            image.expectSmallAccess(forgetting: superblock.imagePath.hasPrefix("/"))
             try storage.syncDirectory(path)
             try storage.syncDirectory(segmentsDirectory)
             // Both slots, so that one damaged sector cannot take a new volume away.

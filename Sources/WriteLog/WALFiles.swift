@@ -9,6 +9,11 @@
 //                                              |
 //                                              +--> removed, when there are more than needed
 //
+// One file is prepared ahead; several while the log fills them quickly, because a writer that has
+// to make its next file by itself stands still meanwhile. Zeros make later small appends cheap
+// (the file system need not note that a block has come into use); a log that fills a file within
+// seconds appends in large pieces, and writing everything twice would only halve its speed.
+//
 // Invariants: at most one active file; sealed files are in LSN order and contiguous with it; the
 // sum of all files stays at or under the bound (at least three files). A file is released only
 // behind both the checkpoint and the archive, and never while a reader holds it.
@@ -16,6 +21,7 @@
 // except inside `prepare`, which has its own.
 
 import BlockModel
+import CLinux
 import DiskIO
 import LogFormat
 
@@ -38,6 +44,10 @@ public final class WALFile: @unchecked Sendable {
     }
 
     var freeBytes: UInt64 { header.fileBytes - appendOffset }
+    /// A file of an earlier opening counts as full.
+    var recordBytes: UInt64 {
+        (isEmpty ? header.fileBytes : appendOffset) - UInt64(WALFileHeader.byteCount)
+    }
     var isEmpty: Bool { appendOffset == UInt64(WALFileHeader.byteCount) }
 }
 
@@ -63,10 +73,16 @@ public final class WALFiles: @unchecked Sendable {
     private var nextSequence: UInt64
     private var sealed: [WALFile] = []
     private var active: WALFile?
-    private var prepared: WALFile?
+    private var prepared: [WALFile] = []
     private var spares: [String] = []
+    /// How many to have prepared; how long the last file took to fill.
+    private var aheadWanted = 1
+    private var lastTaken = clinux_monotonic_ns()
+    private var lastFilling = Int64.max
     private var pinnedFrom: [Int: LSN] = [:]
     private var nextPin = 0
+    /// Signalled when another file should be prepared.
+    package let wanted = WaitWord()
     private let block = AlignedBuffer(count: 1 << 20)
 
     init(
@@ -102,7 +118,26 @@ public final class WALFiles: @unchecked Sendable {
     }
 
     private var count: Int {
-        sealed.count + spares.count + (active == nil ? 0 : 1) + (prepared == nil ? 0 : 1)
+        sealed.count + spares.count + (active == nil ? 0 : 1) + prepared.count
+    }
+
+    /// Bytes of the records after `lsn`, roughly: inside of a file by their share of its LSNs.
+    package func bytes(after lsn: LSN) -> UInt64 {
+        lock.withLock {
+            var bytes: UInt64 = 0
+            for file in sealed + [active].compactMap({ $0 }) {
+                guard let first = file.first, let last = file.last, last > lsn else { continue }
+                let records = last.rawValue - first.rawValue + 1
+                let wanted = last.rawValue - max(lsn.rawValue, first.rawValue - 1)
+                bytes += UInt64(Double(file.recordBytes) * (Double(wanted) / Double(records)))
+            }
+            return bytes
+        }
+    }
+
+    /// Share of the bound that is taken by files with records.
+    package var share: Double {
+        lock.withLock { Double(sealed.count + (active == nil ? 0 : 1)) / Double(fileCountMax) }
     }
 
     /// The file to append to. Only for the holder of the append lock.
@@ -110,35 +145,62 @@ public final class WALFiles: @unchecked Sendable {
 
     /// Seals the active file and makes the prepared one active; prepares one when there is none.
     package func takeNext() throws(WALFull) -> WALFile {
-        if lock.withLock({ prepared == nil }) { try prepare(fillWithZeros: false) }
-        return try lock.withLock { () throws(WALFull) -> WALFile in
-            guard let next = prepared else { throw .bound }
+        if lock.withLock({ prepared.isEmpty }) { try prepare(fillWithZeros: false) }
+        let next = try lock.withLock { () throws(WALFull) -> WALFile in
+            guard !prepared.isEmpty else { throw .bound }
             if let active {
                 if active.first == nil { spares.append(active.path) } else { sealed.append(active) }
             }
+            let next = prepared.removeFirst()
             active = next
-            prepared = nil
+            let now = clinux_monotonic_ns()
+            if sealed.last?.header.epoch == epoch { lastFilling = now - lastTaken }
+            lastTaken = now
+            aheadWanted =
+                lastFilling < Self.quickFilling ? max(1, min(Self.aheadMax, fileCountMax / 4)) : 1
             return next
+        }
+        wanted.signal()
+        return next
+    }
+
+    private static let aheadMax = 4
+    private static let quickFilling: Int64 = 500_000_000
+
+    /// Prepares as many files as should be ready now; for the thread that waits on `wanted`. Where
+    /// that fails the writer tries again itself and reports why.
+    package func prepareAhead() {
+        while true {
+            let (isWanted, isQuick) = lock.withLock {
+                (
+                    prepared.count < aheadWanted && (!spares.isEmpty || count < fileCountMax),
+                    lastFilling < Self.quickFilling
+                )
+            }
+            guard isWanted else { return }
+            do throws(WALFull) {
+                try prepare(fillWithZeros: !isQuick, evenIfOneIs: true)
+            } catch { return }
         }
     }
 
     /// Whether `takeNext` can succeed as far as the bound is concerned.
     package var mayTakeNext: Bool {
-        lock.withLock { prepared != nil || !spares.isEmpty || count < fileCountMax }
+        lock.withLock { !prepared.isEmpty || !spares.isEmpty || count < fileCountMax }
     }
 
     var needsPreparing: Bool {
-        lock.withLock { prepared == nil && (!spares.isEmpty || count < fileCountMax) }
+        lock.withLock { prepared.isEmpty && (!spares.isEmpty || count < fileCountMax) }
     }
 
     /// Makes the next file ready ahead of its use. `fillWithZeros` writes a new file once, so that
     /// later appends change no metadata; a recycled one has been written already.
-    func prepare(fillWithZeros: Bool) throws(WALFull) {
+    func prepare(fillWithZeros: Bool, evenIfOneIs: Bool = false) throws(WALFull) {
         prepareLock.lock()
         defer { prepareLock.unlock() }
         let (spare, sequence) = try lock.withLock {
             () throws(WALFull) -> (String?, UInt64?) in
-            if prepared != nil { return (nil, nil) }
+            if !prepared.isEmpty, !evenIfOneIs { return (nil, nil) }
             if spares.isEmpty, count >= fileCountMax { throw .bound }
             nextSequence += 1
             // Oldest first, so that what stays on disk is one run of LSNs.
@@ -147,7 +209,7 @@ public final class WALFiles: @unchecked Sendable {
         guard let sequence else { return }
         do throws(IOError) {
             let file = try make(sequence: sequence, from: spare, fillWithZeros: fillWithZeros)
-            lock.withLock { prepared = file }
+            lock.withLock { prepared.append(file) }
         } catch {
             throw .io(error)
         }
@@ -204,21 +266,26 @@ public final class WALFiles: @unchecked Sendable {
         return WALFile(path: path, file: file, header: header)
     }
 
-    /// Nobody needs records up to `lsn` any more: files wholly behind it become spare. Keeps at
-    /// most `sparesMax` of them and removes the rest.
-    package func release(through lsn: LSN, sparesMax: Int = 2) {
-        let surplus = lock.withLock { () -> [String] in
+    /// Nobody needs records up to `lsn` any more: files wholly behind it become spare. A quarter of
+    /// the bound may be spare, for the next burst, and the rest is removed; at the end of the mount
+    /// (`isEnding`) nearly all are.
+    package func release(through lsn: LSN, isEnding: Bool = false) {
+        let (surplus, isNew) = lock.withLock { () -> ([String], Bool) in
             let bound = pinnedFrom.values.min().map { min($0.previous, lsn) } ?? lsn
+            let before = spares.count
             while let oldest = sealed.first, let last = oldest.last, last <= bound {
                 sealed.removeFirst()
                 oldest.file.close()
                 spares.append(oldest.path)
             }
-            guard spares.count > sparesMax else { return [] }
+            let isNew = spares.count > before
+            let sparesMax = isEnding ? 2 : max(2, fileCountMax / 4)
+            guard spares.count > sparesMax else { return ([], isNew) }
             let extra = Array(spares[..<(spares.count - sparesMax)])
             spares.removeFirst(extra.count)
-            return extra
+            return (extra, isNew)
         }
+        if isNew { wanted.signal() }
         for path in surplus { try? storage.remove(path) }  // a leftover is found at the next open
     }
 
@@ -271,7 +338,7 @@ public final class WALFiles: @unchecked Sendable {
         lock.withLock {
             for file in sealed { file.file.close() }
             active?.file.close()
-            prepared?.file.close()
+            for file in prepared { file.file.close() }
         }
     }
 }

@@ -19,14 +19,20 @@ public struct WALFileCursor {
     /// Offset in the file of the next record.
     public private(set) var offset = UInt64(WALFileHeader.byteCount)
     private let window: AlignedBuffer
+    /// Bytes to read at a time, if a record does not need more.
+    private let readAhead: Int
     private var windowStart: UInt64 = 0
     private var windowCount = 0
 
-    public init(file: StorageFile, header: WALFileHeader, window: AlignedBuffer) {
+    public init(
+        file: StorageFile, header: WALFileHeader, window: AlignedBuffer,
+        readAhead: Int = WALFileCursor.windowBytes
+    ) {
         precondition(window.count >= Self.windowBytes)
         self.file = file
         self.header = header
         self.window = window
+        self.readAhead = readAhead
     }
 
     /// Forgets what was read ahead: the file may have grown.
@@ -60,7 +66,7 @@ public struct WALFileCursor {
         var claimed: LSN?
         var position = offset
         while position + UInt64(RecordHeader.byteCount) <= header.fileBytes {
-            let count = try fill(at: position)
+            let count = try fill(at: position, Self.windowBytes)
             if count < RecordHeader.byteCount { break }
             let sectors = count / Sector.bytes
             for sector in 0..<sectors {
@@ -81,14 +87,14 @@ public struct WALFileCursor {
     private mutating func load(_ count: Int) throws(IOError) -> UnsafeRawPointer? {
         let end = offset + UInt64(count)
         if offset < windowStart || end > windowStart + UInt64(windowCount) {
-            guard try fill(at: offset) >= count else { return nil }
+            guard try fill(at: offset, max(count, readAhead)) >= count else { return nil }
         }
         return UnsafeRawPointer(window.base + Int(offset - windowStart))
     }
 
-    private mutating func fill(at position: UInt64) throws(IOError) -> Int {
+    private mutating func fill(at position: UInt64, _ wanted: Int) throws(IOError) -> Int {
         windowStart = position
-        let count = min(Self.windowBytes, Int(clamping: header.fileBytes - position))
+        let count = min(wanted, Int(clamping: header.fileBytes - position))
         windowCount = try file.read(
             into: UnsafeMutableRawBufferPointer(start: window.base, count: count), at: position)
         return windowCount
@@ -129,7 +135,8 @@ public func findWALFiles(
         let header = WALFileHeader.decode(UnsafeRawBufferPointer(head))
         var entry = FoundWALFile(path: path, sequence: sequence, header: header)
         if case .success(let header) = header, header.sequence == sequence {
-            var cursor = WALFileCursor(file: file, header: header, window: window)
+            var cursor = WALFileCursor(
+                file: file, header: header, window: window, readAhead: 16 << 10)
             entry.firstLSN = try cursor.next()?.header.stamp.lsn
             entry.isCutShort = try file.size() < header.fileBytes
         }

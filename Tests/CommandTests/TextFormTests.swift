@@ -89,7 +89,8 @@ import Testing
                 "last_flush_time", "last_snapshot", "log_directory", "log_free_bytes",
                 "mount_point", "mounted", "pid", "problems", "published_lsn", "read_bytes", "reads",
                 "ring_bytes", "ring_used_bytes", "segment_bytes", "segment_count", "size_bytes",
-                "uptime_seconds", "uuid", "volume", "wal_bytes", "wal_bytes_max", "writers_held",
+                "unarchived_bytes", "uptime_seconds", "uuid", "volume", "wal_bytes",
+                "wal_bytes_max", "writers_held",
                 "writers_held_now", "writers_held_seconds", "writes", "written_bytes",
             ])
     }

@@ -46,6 +46,17 @@ import Testing
         #expect(try file.get(5004, at: 10) == Array(flat))
     }
 
+    @Test(arguments: StorageKind.allCases) func writesInPieces(_ kind: StorageKind) throws {
+        let file = try StoragePlace(kind).create("a")
+        file.expectSmallAccess(forgetting: true)
+        let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
+        try bytes.withUnsafeBytes { try file.writeInPieces($0, at: 60_001) }
+        try file.writeBack(offset: 0, count: 300_000)
+        file.expectSmallAccess(forgetting: true)
+        #expect(try file.get(200_000, at: 60_001) == bytes)
+        #expect(try file.size() == 260_001)
+    }
+
     @Test(arguments: StorageKind.allCases) func directFilesTakeWholeSectors(
         _ kind: StorageKind
     ) throws {

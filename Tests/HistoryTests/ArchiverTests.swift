@@ -23,6 +23,7 @@ import Testing
         let names = try archiver.archive(from: volume.source(), through: LSN(10)) {
             committed.append($0)
             #expect(archiver.archivedLSN == $0.last)
+            return true
         }
         #expect(names == committed)
         #expect(names.map(\.first.rawValue) == [1, 4, 7, 10])

@@ -95,6 +95,7 @@ extension Lifetime {
             let source = volume.recordSource(after: archiver.archivedLSN, through: last)
             try archiver.archive(from: source, through: last) { name in
                 volume.archived(through: name.last)
+                return true
             }
             note("archived through \(last)")
             coverage.note("archived")

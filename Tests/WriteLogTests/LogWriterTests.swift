@@ -158,6 +158,28 @@ private struct TestLog {
         #expect(try test.storage.list("/wal").count == 3)
     }
 
+    /// A log that fills its files within moments has several ready; they count within the bound.
+    @Test func filesArePreparedAhead() throws {
+        let test = try TestLog(files: 16)
+        for _ in 0..<12 { try test.write(sectors: 20) }  // four files
+        test.log.files.prepareAhead()
+        #expect(try test.storage.list("/wal").count == 8)
+        let appends = test.log.counters.appends
+        for _ in 0..<12 { try test.write(sectors: 20) }
+        #expect(test.log.counters.appends == appends + 12)
+        #expect(try test.storage.list("/wal").count == 8)
+        #expect(try test.recovered() == Array(1...24))
+        #expect(test.log.files.bytes(after: .zero) == 24 * 21 * 512)
+        #expect(test.log.files.bytes(after: LSN(18)) == 6 * 21 * 512)
+        #expect(test.log.files.bytes(after: LSN(24)) == 0)
+        #expect(test.log.files.share == 0.5)
+        test.log.files.release(through: LSN(12), isEnding: true)
+        test.log.files.prepareAhead()
+        let space = test.log.files.space
+        #expect(space.bytes <= space.bound)
+        #expect(test.log.files.oldestLSN == LSN(13))
+    }
+
     @Test func aReaderKeepsItsFiles() throws {
         let test = try TestLog(files: 4)
         for _ in 0..<9 { try test.write(sectors: 20) }

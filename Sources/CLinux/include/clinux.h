@@ -32,8 +32,11 @@ int64_t clinux_block_device_size(int fd);
 int clinux_block_discard(int fd, uint64_t offset, uint64_t length);
 // Makes target share all blocks of source (reflink). 0 or -errno (EOPNOTSUPP, EXDEV, EINVAL).
 int clinux_clone_file(int target_fd, int source_fd);
-// Starts write-back of dirty pages in the range without waiting. 0 or -errno.
-int clinux_start_writeback(int fd, uint64_t offset, uint64_t length);
+// Writes the dirty pages in the range to the disk and waits. 0 or -errno. An error of an earlier
+// write-back is reported here too, and then no more by a sync of this descriptor.
+int clinux_write_back(int fd, uint64_t offset, uint64_t length);
+// Sleeps, or less when a signal comes.
+void clinux_sleep_ns(int64_t nanoseconds);
 // Renames without replacing; 0 or -errno (EEXIST when target exists).
 int clinux_rename_noreplace(const char *source, const char *target);
 // Lowers the calling thread to the batch class with the given nice value. 0 or -errno.

@@ -48,8 +48,10 @@ struct Create: ParsableCommand {
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Bound of the write-ahead log.", valueName: "SIZE"))
-    var walSize = "4G"
+        help: ArgumentHelp(
+            "Bound of the write-ahead log (default: an eighth of the free space, from 1G to 16G).",
+            valueName: "SIZE"))
+    var walSize: String?
 
     @Option(
         parsing: .unconditional,
@@ -110,7 +112,7 @@ struct Create: ParsableCommand {
         var creation = VolumeCreation(volumeBytes: bytes)
         creation.imagePath = image.map { PathText.canonical($0) }
         creation.logDirectory = logDir.map { PathText.canonical($0) }
-        creation.walBytesMax = try bounded(walSize, "--wal-size", min: 32 << 20, max: 1 << 50)
+        creation.walBytesMax = try walBytes(in: creation.logDirectory)
         // A WAL file must hold the longest record; eight make the bound.
         creation.walFileBytes = min(max(creation.walBytesMax / 8, 8 << 20), 64 << 20) / 4096 * 4096
         creation.ringBytes = try bounded(ring, "--ring", min: 1 << 20, max: 64 << 30)
@@ -146,6 +148,17 @@ struct Create: ParsableCommand {
             throw CommandFailure(
                 .usage, volume, "the folder \(parent) does not exist", hint: "mkdir -p \(parent)")
         }
+    }
+
+    /// The more of the log waits to be archived, the longer a burst may be that the archiver does
+    /// not disturb.
+    private func walBytes(in directory: String?) throws(CommandFailure) -> UInt64 {
+        if let walSize {
+            return try bounded(walSize, "--wal-size", min: 32 << 20, max: 1 << 50)
+        }
+        let parent = (PathText.canonical(volume) as NSString).deletingLastPathComponent
+        let free = (try? DiskStorage().freeBytes(directory ?? parent)) ?? 0
+        return min(max(free / 8, 1 << 30), 16 << 30) / (64 << 20) * (64 << 20)
     }
 
     private func bounded(

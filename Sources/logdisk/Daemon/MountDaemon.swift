@@ -133,19 +133,20 @@ final class MountDaemon: Sendable {
     private func archive(_ service: VolumeService) {
         // A small WAL must not fill up before the first segment is due.
         let bytes = min(Self.segmentLogBytes, service.folder.superblock.walBytesMax / 4)
-        while let last = service.volume.waitForArchiveWork(
-            minLogBytes: bytes, minRecords: Self.segmentRecords)
-        {
+        var watch = ArchiveWatch(logBytesMin: bytes, recordsMin: Self.segmentRecords)
+        while let last = service.volume.waitForArchiveWork(&watch) {
             // What failed stays due, also when nothing more is written.
-            while !hasArchived(service, through: last), !service.isStopping {
+            while !hasArchived(service, through: last, &watch), !service.isStopping {
                 sleep(Self.retrySeconds)
             }
         }
     }
 
-    private func hasArchived(_ service: VolumeService, through last: LSN) -> Bool {
+    private func hasArchived(
+        _ service: VolumeService, through last: LSN, _ watch: inout ArchiveWatch
+    ) -> Bool {
         do throws(CommandFailure) {
-            try service.archive(through: last)
+            try service.archive(through: last) { service.volume.mayGoOnArchiving(&watch) }
             if service.hasGap { _ = try service.snapshot(name: nil) }
             return true
         } catch {

@@ -33,6 +33,7 @@ extension VolumeService {
         report.ringUsedBytes = state.ringUsedBytes
         report.walBytes = state.walBytes
         report.walBytesMax = state.walBytesMax
+        report.unarchivedBytes = state.unarchivedBytes
         report.writes = state.writes
         report.writtenBytes = state.writtenBytes
         report.reads = state.reads

@@ -111,16 +111,23 @@ final class VolumeService: Sendable {
 
     // MARK: - archive
 
-    /// Brings every record up to `last` into segments. Records that cannot be read back, by decay
-    /// or because their file is gone, become a gap that ends with the file they are in.
-    func archive(through last: LSN) throws(CommandFailure) {
+    /// Brings every record up to `last` into segments, or as many as `mayGoOn`, asked after each
+    /// segment, allows. Records that cannot be read back, by decay or because their file is gone,
+    /// become a gap that ends with the file they are in.
+    func archive(
+        through last: LSN, while mayGoOn: () -> Bool = { true }
+    ) throws(CommandFailure) {
         do {
             try archiving.withLock { _ throws(CommandFailure) in
                 var readable = archiver.archivedLSN
-                while archiver.archivedLSN < last {
+                var isWelcome = true
+                while archiver.archivedLSN < last, isWelcome {
                     readable = max(readable, archiver.archivedLSN)
                     do throws(HistoryError) {
-                        try archiveOnce(after: readable, through: last)
+                        try archiveOnce(after: readable, through: last) {
+                            isWelcome = mayGoOn()
+                            return isWelcome
+                        }
                     } catch {
                         guard case .source(let cause as LogDamage) = error else {
                             throw CommandFailure(error, object: object)
@@ -161,7 +168,9 @@ final class VolumeService: Sendable {
         return next.previous
     }
 
-    private func archiveOnce(after start: LSN, through last: LSN) throws(HistoryError) {
+    private func archiveOnce(
+        after start: LSN, through last: LSN, while mayGoOn: () -> Bool = { true }
+    ) throws(HistoryError) {
         let volume = self.volume
         let log = self.log
         do throws(HistoryError) {
@@ -171,6 +180,7 @@ final class VolumeService: Sendable {
             ) { name in
                 log.debug("archived \(name)")
                 volume.archived(through: name.last)
+                return mayGoOn()
             }
         } catch {
             if error.isNoSpace { volume.archiveIsFull() }
