@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import time
 
 from .loads import QD1, QD16, run_fio
@@ -18,6 +19,9 @@ OPEN_SECONDS_MAX = 2
 IDLE_CPU_SHARE_MAX = 0.001
 IDLE_SECONDS = 60
 HISTORY_BYTES = 10 << 30
+ALLOCATION_REQUESTS = 100_000
+# Threads that tick, the control socket and the archiver allocate now and then.
+ALLOCATIONS_MAX = 0.01
 
 
 def with_volume(work, template, program, body):
@@ -113,6 +117,43 @@ def replay(work, template, program, options):
     return result
 
 
+def allocations(work, template, program, options):
+    """Heap allocations of the mount per 4 KiB write and read in steady state."""
+    library, counter = work / "count.so", work / "allocations"
+    source = pathlib.Path(__file__).resolve().parent.parent / "allocations" / "count.c"
+    subprocess.run(["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", library, source], check=True)
+
+    def counted(subject, rw):
+        before = count()
+        run_fio(subject.file, (*QD16, f"--rw={rw}"), f"{options.size}m", 2,
+                (f"--io_size={ALLOCATION_REQUESTS * 4096}",))
+        return (count() - before) / ALLOCATION_REQUESTS
+
+    def count():
+        return int.from_bytes(counter.read_bytes(), sys.byteorder)
+
+    def body(subject):
+        for rw in ("randwrite", "randread"):  # until all memory of the threads is there
+            counted(subject, rw)
+        result = {"write": counted(subject, "randwrite"), "read": counted(subject, "randread")}
+        if count() == 0:
+            raise RuntimeError("nothing was counted: the library was not loaded")
+        return {**result, "ok": max(result.values()) < ALLOCATIONS_MAX}
+
+    subject = Logdisk(work / "extra", template, program, f"{RING_MIB}M")
+    try:
+        subject.prepare_folder()
+        # Only the mount: whoever else loads the library counts into the same number.
+        os.environ.update(LD_PRELOAD=str(library), LOGDISK_ALLOCATIONS=str(counter))
+        try:
+            subject.mount()
+        finally:
+            del os.environ["LD_PRELOAD"], os.environ["LOGDISK_ALLOCATIONS"]
+        return body(subject)
+    finally:
+        subject.stop()
+
+
 def idle(work, template, program, options):
     """One minute without requests: writes and CPU of the daemon."""
 
@@ -143,4 +184,5 @@ def median(values):
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "idle": idle}
+SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "allocations": allocations,
+            "idle": idle}

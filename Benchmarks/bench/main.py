@@ -19,8 +19,8 @@ SECTIONS = ("table", *extras.SECTIONS)
 FREE_BYTES_MIN = 40 << 30
 # A subject is made anew when its folder has grown by this much (logs keep everything).
 FOLDER_BYTES_MAX = 10 << 30
-# Each run has this before it, not measured: memory that a virtual machine has given back to its
-# host is slow at first touch.
+# Each run has a reading of the whole file and this much of the load before it, not measured:
+# memory that a virtual machine has given back to its host is very slow at first touch.
 WARM_UP_SECONDS = 1
 
 
@@ -92,6 +92,13 @@ def folder_bytes(folder):
     return int(done.stdout.split()[0]) if done.stdout else 0
 
 
+def read_all(path):
+    """Brings the file into the page cache."""
+    with open(path, "rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+
+
 def run_load(load, subjects, options):
     """All rounds of one load: name of subject -> list of results."""
     results = {subject.name: [] for subject in subjects}
@@ -111,6 +118,7 @@ def run_load(load, subjects, options):
                 subject.settle()
                 cpu, disk = subject.usage()
                 size = f"{options.size}m"
+                read_all(subject.file)
                 warm_up = measure(load, subject.file, size, WARM_UP_SECONDS, 1000 + number)
                 result = measure(load, subject.file, size, options.seconds, number + 1)
                 subject.settle()

@@ -1,5 +1,5 @@
 """Results as tables. A target counts as reached within 5 % of it: the noise of such runs."""
-from .extras import IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX, median
+from .extras import ALLOCATIONS_MAX, IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX, median
 from .loads import LOADS
 
 NOISE = 0.05
@@ -93,6 +93,8 @@ def extras(results, verdicts):
     for name, ratio, target in replays(results.get("replay")):
         verdicts.append(verdict(ratio, target))
         lines.append((name, f"{ratio:.2f}", f">= {target}", verdicts[-1]))
+    add("allocations", "heap allocations per 4 KiB write, read",
+        lambda r: f"{r['write']:.4f}, {r['read']:.4f}", f"< {ALLOCATIONS_MAX}")
     add("idle", "idle minute: bytes to the disk, CPU",
         lambda r: f"{r['disk_bytes']}, {r['cpu_share']:.3%}", f"0, < {IDLE_CPU_SHARE_MAX:.1%}")
     return aligned("Besides", lines) if lines[1:] else ""

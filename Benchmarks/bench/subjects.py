@@ -20,11 +20,14 @@ class Subject:
         self.pid = None
 
     def start(self):
+        self.prepare_folder()
+        self.mount()
+
+    def prepare_folder(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.prepare()
         os.sync()
-        self.mount()
 
     def prepare(self):
         """Makes what the daemon serves, fully allocated."""

@@ -145,7 +145,7 @@ extension StorageFile {
     }
 
     /// Largest write that leaves the cache in small units.
-    public static var pieceBytes: UInt64 { 64 << 10 }
+    public static var pieceBytes: UInt64 { 16 << 10 }
 
     /// Reads exactly `target.count` bytes; what lies past the end of the file reads as zeros.
     public final func readZeroExtended(

@@ -112,8 +112,6 @@ struct DataRequest {
     /// file, before write(2) returns.
     private func flush(_ file: ServedFile) {
         file.pool.beginsFlush()
-        let begin = clinux_monotonic_ns()
-        defer { file.pool.endsFlush(after: clinux_monotonic_ns() - begin) }
         do throws(DeviceError) {
             try file.device.flush()
             send(from: memory, bodyBytes: 0)

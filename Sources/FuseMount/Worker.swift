@@ -50,7 +50,7 @@ final class Worker: Sendable {
         var spin = Spin()
         while pool.mayRead() {
             // Only the single reader: another one that sleeps in read would be woken as well.
-            if pool.beginsToWait() == 1 { spin.untilReadable(connection) }
+            if pool.beginsToWait() == 1, pool.mayLookOut { spin.untilReadable(connection) }
             let count = read(connection, request, capacity)
             let code = errno
             pool.endsToWait()

@@ -7,8 +7,7 @@
 // must go on meanwhile. So:
 //
 //  1. About `readersWanted` threads wait for requests; who finds so many waiting parks.
-//  2. Who is about to flush lets a parked thread read, if nobody else waits and flushes have been
-//     slow lately. Where they take 100 us the wake-up would cost as much as it saves.
+//  2. Who is about to flush lets a parked thread read, if nobody else waits.
 //  3. A supervisor (the thread that called `run`) looks every 2 ms while requests come: when nobody
 //     waits and nobody has finished since the last look, all are held up: one thread more reads.
 //     When for 16 looks nearly always nobody waits, there is a queue: one thread more, and up to
@@ -48,9 +47,9 @@ final class WorkerPool: Sendable {
     private let parked = Atomic<Int>(0)
     /// Only a number to steer by: relaxed.
     let readersWanted = Atomic<UInt32>(1)
-    /// How long flushes took lately.
-    private let flushNanoseconds = Atomic<Int64>(0)
-    private static let slowFlush: Int64 = 500_000
+    /// When the newest flush began.
+    private let lastFlush = Atomic<Int64>(0)
+    private static let flushPeriod: Int64 = 10_000_000
     private let hasEnded = Atomic<Bool>(false)
     /// The first errno that ended a worker, other than by the unmount; 0 for none.
     let failure = Atomic<Int32>(0)
@@ -99,17 +98,7 @@ final class WorkerPool: Sendable {
 
     /// The caller is about to flush.
     func beginsFlush() {
-        if flushNanoseconds.load(ordering: .relaxed) > Self.slowFlush { leaveToOthers() }
-    }
-
-    /// Its flush took so long.
-    func endsFlush(after nanoseconds: Int64) {
-        // Only a number to steer by: two at once may lose one.
-        let mean = flushNanoseconds.load(ordering: .relaxed)
-        flushNanoseconds.store(mean + (nanoseconds - mean) / 8, ordering: .relaxed)
-    }
-
-    private func leaveToOthers() {
+        lastFlush.store(clinux_monotonic_ns(), ordering: .relaxed)
         if waiting == 0, !unpark() { raise(Alarm.shortOfThreads) }
     }
 
@@ -138,6 +127,12 @@ final class WorkerPool: Sendable {
             }
             sleep(on: 1, while: 0, milliseconds: -1)
         }
+    }
+
+    /// Whether a look-out for the next request is worth it: not between flushes, where two threads
+    /// take turns.
+    var mayLookOut: Bool {
+        clinux_monotonic_ns() - lastFlush.load(ordering: .relaxed) > Self.flushPeriod
     }
 
     // MARK: for the supervisor

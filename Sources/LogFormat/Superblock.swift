@@ -44,6 +44,9 @@ public struct Superblock: Hashable, Sendable {
     /// Largest volume: 8 EiB less one sector, the largest file offset.
     public static let volumeBytesMax = UInt64(Int64.max) / 512 * 512
 
+    /// A header and the longest record of the smallest ring.
+    public static let walFileBytesMin = UInt64(WALFileHeader.byteCount) + (32 << 10)
+
     public enum State: UInt8, Sendable { case creating = 1, ready = 2 }
 
     public var generation: UInt64 = 0
@@ -156,7 +159,7 @@ public struct Superblock: Hashable, Sendable {
     private var isPlausible: Bool {
         volumeBytes > 0 && volumeBytes % UInt64(Sector.bytes) == 0
             && volumeBytes <= Self.volumeBytesMax
-            && walFileBytes >= UInt64(WALFileHeader.byteCount) && walFileBytes % 4096 == 0
+            && walFileBytes >= Self.walFileBytesMin && walFileBytes % 4096 == 0
             && ringBytes > 0
     }
 }

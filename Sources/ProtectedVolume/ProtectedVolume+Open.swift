@@ -102,7 +102,8 @@ extension ProtectedVolume {
         do throws(RecoveryError) {
             contents = try readLog(
                 in: folder.walDirectory, on: folder.storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint, durable: superblock.durableLSN
+                checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
+                epoch: (superblock.epoch, superblock.epochFirstLSN)
             ) { record throws(IOError) in
                 let header = record.header
                 guard header.kind.changesSectors, header.extent.end <= volumeSectors else {

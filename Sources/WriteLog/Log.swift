@@ -38,13 +38,15 @@ extension LogWriter {
             contents: contents, directory: directory, storage: storage, volume: options.volume,
             epoch: options.epoch, salt: options.salt, fileBytes: options.walFileBytes,
             bytesMax: options.walBytesMax)
-        // A record with its pad must fit a file.
+        // The longest record must fit a file; it takes at most half of the ring. A superblock with
+        // smaller files than the smallest ring needs is not valid.
         let fileRoom = options.walFileBytes - UInt64(WALFileHeader.byteCount)
-        precondition(
-            fileRoom >= UInt64(RecordHeader.payloadBytesMax + RecordHeader.byteCount)
-                || fileRoom >= options.ringBytes / 2, "WAL files are too small for the ring")
-        let ring = Ring(
-            bytes: options.ringBytes, after: contents.last, salt: options.salt, clock: clock)
+        let longest = UInt64(RecordHeader.payloadBytesMax + RecordHeader.byteCount)
+        var ringBytes = Ring.roundedBytes(options.ringBytes)
+        while fileRoom < longest, fileRoom < ringBytes / 2, ringBytes > Ring.minimumBytes {
+            ringBytes /= 2
+        }
+        let ring = Ring(bytes: ringBytes, after: contents.last, salt: options.salt, clock: clock)
         return LogWriter(ring: ring, files: files, last: contents.last)
     }
 

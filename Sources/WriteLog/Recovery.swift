@@ -101,15 +101,18 @@ public enum RecoveryError: Error, Sendable {
 }
 
 /// Reads the log. Calls `redo` for each record after the checkpoint, in LSN order, with the payload
-/// borrowed. `checkpoint` and `durable` are the superblock's. Writes nothing itself.
+/// borrowed. `checkpoint`, `durable` and `epoch` are the superblock's: the newest epoch, and its
+/// first LSN, which no file may tell of any more. Writes nothing itself.
 public func readLog(
     in directory: String, on storage: Storage, volume: VolumeID, checkpoint: Stamp,
-    durable: LSN, redo: (LogRecord) throws(IOError) -> Void
+    durable: LSN, epoch: (number: UInt64, first: LSN) = (0, .max),
+    redo: (LogRecord) throws(IOError) -> Void
 ) throws(RecoveryError) -> LogContents {
     do {
         var reader = try LogRecovery(
             directory: directory, storage: storage, volume: volume, checkpoint: checkpoint,
             durable: durable)
+        reader.newest = epoch
         return try reader.run(redo)
     } catch let error as RecoveryError {
         throw error
@@ -124,6 +127,8 @@ private struct LogRecovery {
     let storage: Storage
     let checkpoint: Stamp
     let durable: LSN
+    /// The epoch of the superblock.
+    var newest: (number: UInt64, first: LSN) = (0, .max)
     let window = AlignedBuffer(count: WALFileCursor.windowBytes)
     var usable: [FoundWALFile] = []
     var contents: LogContents
@@ -227,7 +232,8 @@ private struct LogRecovery {
     }
 
     private func epochLimit(after epoch: UInt64, in headers: [WALFileHeader]) -> LSN {
-        headers.lazy.filter { $0.epoch > epoch }.map(\.epochFirstLSN).min() ?? .max
+        let later = headers.lazy.filter { $0.epoch > epoch }.map(\.epochFirstLSN).min() ?? .max
+        return newest.number > epoch ? min(later, newest.first) : later
     }
 
     /// A damaged file may hold what follows the prefix unless a later usable one begins at or

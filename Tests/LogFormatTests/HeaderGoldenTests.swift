@@ -54,6 +54,11 @@ import Testing
         #expect(bytes[523..<2048].allSatisfy { $0 == 0 } && bytes[2054...].allSatisfy { $0 == 0 })
         let decoded = bytes.withUnsafeBytes { Superblock.decode($0) }
         #expect(decoded == .success(superblock))
+        // Right checksum, impossible sizes.
+        var strange = superblock
+        strange.walFileBytes = Superblock.walFileBytesMin - 4096
+        bytes.withUnsafeMutableBytes { strange.encode(to: $0) }
+        #expect(bytes.withUnsafeBytes { Superblock.decode($0) } == .failure(.damaged))
     }
 
     @Test func record() {

@@ -248,11 +248,18 @@ extension Lifetime {
     func comeBack(byKill: Bool) throws {
         note(byKill ? "killed" : "power back")
         coverage.note(byKill ? "kill" : "power cut")
-        if logIsLying { durableAtDamage = openVolume?.durableStamp.lsn.rawValue ?? 0 }
+        noteDurable()
         dropVolume()
         calm()
         if byKill { storage.kill() } else { storage.crash() }
         try open(byKill: byKill)
+    }
+
+    /// What the volume took for durable before it went, where the disk may have lied.
+    private func noteDurable() {
+        guard logIsLying, let openVolume else { return }
+        durableAtDamage = openVolume.durableStamp.lsn.rawValue
+        note("took \(durableAtDamage) for durable")
     }
 
     func closeAndReopen() throws {
@@ -272,6 +279,7 @@ extension Lifetime {
                     range: 0..<0, payload: [], durableBefore: 0))
         }
         try check(model.newest - newest <= 1, "closing made \(model.newest - newest) records")
+        noteDurable()
         openVolume = nil
         openArchiver = nil
         folder?.close()

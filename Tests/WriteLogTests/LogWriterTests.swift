@@ -21,7 +21,7 @@ private struct TestLog {
 
     init(
         on storage: SimulatedStorage = SimulatedStorage(seed: 1), fileBytes: UInt64 = 40960,
-        files: UInt64 = 4, epoch: UInt64 = 1
+        files: UInt64 = 4, epoch: UInt64 = 1, ringBytes: UInt64 = 64 << 10
     ) throws {
         self.storage = storage
         if !storage.exists("/wal") {
@@ -36,7 +36,7 @@ private struct TestLog {
             contents, in: "/wal", on: storage,
             LogOptions(
                 volume: Self.volume, epoch: epoch, salt: 0x1000 + UInt32(epoch),
-                walFileBytes: fileBytes, walBytesMax: fileBytes * files, ringBytes: 64 << 10),
+                walFileBytes: fileBytes, walBytesMax: fileBytes * files, ringBytes: ringBytes),
             clock: clock)
     }
 
@@ -156,6 +156,30 @@ private struct TestLog {
         #expect(test.log.health == .good && test.log.durableLSN == LSN(10))
         #expect(test.log.files.oldestLSN == LSN(4))
         #expect(try test.storage.list("/wal").count == 3)
+    }
+
+    /// What an earlier opening cut off stays cut off, also when no file of the later epoch is left
+    /// to tell: then the superblock does.
+    @Test func theSuperblockTellsWhereAnEpochEnds() throws {
+        let test = try TestLog()
+        for _ in 0..<5 { try test.write() }
+        for (epoch, end) in [(UInt64(2), UInt64(3)), (1, 5)] {
+            let contents = try readLog(
+                in: "/wal", on: test.storage, volume: TestLog.volume, checkpoint: .zero,
+                durable: .zero, epoch: (epoch, LSN(4))
+            ) { _ in }
+            #expect(contents.last.lsn == LSN(end))
+            #expect(contents.end == .ended)
+        }
+    }
+
+    /// A ring whose longest record would not fit a file is made smaller.
+    @Test func theRingFitsTheFiles() throws {
+        let test = try TestLog(ringBytes: 1 << 20)
+        #expect(test.log.ring.capacity == 64 << 10)
+        for _ in 0..<4 { try test.write(sectors: test.log.ring.payloadBytesMax / 512) }
+        #expect(try test.recovered() == Array(1...4))
+        #expect(try TestLog(fileBytes: 2 << 20, ringBytes: 8 << 20).log.ring.capacity == 8 << 20)
     }
 
     /// A log that fills its files within moments has several ready; they count within the bound.

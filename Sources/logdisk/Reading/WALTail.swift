@@ -40,7 +40,8 @@ final class WALTail: TailLog {
         self.storage = storage
         contents = try readLog(
             in: directory, on: storage, volume: superblock.volume,
-            checkpoint: superblock.checkpoint, durable: superblock.durableLSN
+            checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
+            epoch: (superblock.epoch, superblock.epochFirstLSN)
         ) { _ throws(IOError) in }
     }
 

@@ -53,7 +53,8 @@ enum OfflineStatus {
             var lastFlush: Int64?
             let contents = try readLog(
                 in: directory, on: storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint, durable: superblock.durableLSN
+                checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
+                epoch: (superblock.epoch, superblock.epochFirstLSN)
             ) { record throws(IOError) in
                 if record.header.kind == .flush {
                     lastFlush = record.header.stamp.wallNanoseconds
