@@ -9,8 +9,11 @@ import CLinux
 
 /// A file or block device of the system.
 public final class DiskFile: StorageFile, @unchecked Sendable {
-    // @unchecked: `descriptor` changes only in close, which callers order after all other calls.
+    // @unchecked: `descriptor` changes only in close, which callers order after all other calls,
+    // `isCutUp` only in expectSmallAccess, which they order before.
     private var descriptor: Int32
+    /// Each write ends at the next multiple of `pieceBytes` of the file.
+    private var isCutUp = false
     private let isDevice: Bool
     private let deviceBytes: UInt64
 
@@ -64,17 +67,49 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
     public override func writeSome(
         _ vectors: UnsafeBufferPointer<IOVector>, at offset: UInt64, _ durability: Durability
     ) throws(IOError) -> Int {
-        let count = Int32(min(vectors.count, 1024))
         while true {
             // IOVector has one stored property, an iovec: the same layout.
             let n = vectors.withMemoryRebound(to: iovec.self) {
-                clinux_pwritev(
-                    descriptor, $0.baseAddress, count, offset, durability == .immediate ? 1 : 0)
+                isCutUp
+                    ? writePiece($0, at: offset, durability)
+                    : writeOnce($0, at: offset, durability)
             }
             if n > 0 { return Int(n) }
             if n == -Int64(EINTR) { continue }
             throw IOError(.write, path, n == 0 ? ENOSPC : Int32(-n))
         }
+    }
+
+    /// The largest write that the cache keeps in small units.
+    public static let pieceBytes = 16 << 10
+
+    /// As `writeOnce`, but ends at the next multiple of `pieceBytes` of the file.
+    private func writePiece(
+        _ vectors: UnsafeBufferPointer<iovec>, at offset: UInt64, _ durability: Durability
+    ) -> Int64 {
+        // Enough for whole sectors; more and smaller vectors make the write shorter.
+        withUnsafeTemporaryAllocation(of: iovec.self, capacity: Self.pieceBytes / 512) { piece in
+            var room = Self.pieceBytes - Int(offset % UInt64(Self.pieceBytes))
+            var count = 0
+            while count < min(vectors.count, piece.count), room > 0 {
+                var vector = vectors[count]
+                vector.iov_len = min(vector.iov_len, room)
+                piece.initializeElement(at: count, to: vector)
+                room -= vector.iov_len
+                count += 1
+            }
+            return writeOnce(
+                UnsafeBufferPointer(rebasing: piece[..<count]), at: offset, durability)
+        }
+    }
+
+    /// One system call: bytes written, or -errno.
+    private func writeOnce(
+        _ vectors: UnsafeBufferPointer<iovec>, at offset: UInt64, _ durability: Durability
+    ) -> Int64 {
+        clinux_pwritev(
+            descriptor, vectors.baseAddress, Int32(min(vectors.count, 1024)), offset,
+            durability == .immediate ? 1 : 0)
     }
 
     public override func sync() throws(IOError) {
@@ -142,10 +177,12 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
         }
     }
 
-    public override func expectSmallAccess(forgetting: Bool) {
-        if forgetting { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
+    public override func expectSmallAccess() {
+        isCutUp = true
         posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM)
     }
+
+    public override func forgetCached() { posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) }
 
     public override func tryLock() throws(IOError) -> Bool {
         let r = clinux_lock_exclusive(descriptor)

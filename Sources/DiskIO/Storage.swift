@@ -76,10 +76,14 @@ open class StorageFile: @unchecked Sendable {
     /// Writes what is deferred in the range to the disk now, and waits for it. Only `sync` makes
     /// durable; but an error means the same as an error of `sync`, which may not tell it again.
     open func writeBack(offset: UInt64, count: UInt64) throws(IOError) {}
-    /// Hint: from now on small pieces in no order are read and written. The cache reads nothing
-    /// ahead, and with `forgetting` drops what it holds in large units: each small write into one
-    /// of those costs the kernel a walk through all its blocks (ext4, Linux 6.16 and later).
-    open func expectSmallAccess(forgetting: Bool) {}
+    /// Hint, before other threads have the file: from now on small pieces in no order are read and
+    /// written. The cache reads nothing ahead, and gets what is written in small units: each small
+    /// write into a large one costs the kernel a walk through all its blocks (ext4, Linux 6.16 and
+    /// later).
+    open func expectSmallAccess() {}
+    /// Hint: the cache drops what it holds of the file, in whatever units, but for what is not
+    /// written back yet.
+    open func forgetCached() {}
     /// Exclusive advisory lock until close; false when another holder has it.
     open func tryLock() throws(IOError) -> Bool { throw IOError(.lock, path, 38) }
     /// Whether this is a block device (its size cannot change).
@@ -129,23 +133,6 @@ extension StorageFile {
             if written > 0 { vectors[first].dropFirst(written) }
         }
     }
-
-    /// Writes all of `source` in pieces that the cache keeps in small units (see
-    /// `expectSmallAccess`).
-    public final func writeInPieces(
-        _ source: UnsafeRawBufferPointer, at offset: UInt64
-    ) throws(IOError) {
-        var done = 0
-        while done < source.count {
-            let position = offset + UInt64(done)
-            let count = min(source.count - done, Int(Self.pieceBytes - position % Self.pieceBytes))
-            try write(UnsafeRawBufferPointer(rebasing: source[done..<(done + count)]), at: position)
-            done += count
-        }
-    }
-
-    /// Largest write that leaves the cache in small units.
-    public static var pieceBytes: UInt64 { 16 << 10 }
 
     /// Reads exactly `target.count` bytes; what lies past the end of the file reads as zeros.
     public final func readZeroExtended(

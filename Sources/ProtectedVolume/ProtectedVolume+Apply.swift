@@ -167,8 +167,7 @@ extension ProtectedVolume {
             var end = sector + 1
             while end < part.end, mask & (1 << UInt8(end & 7)) != 0 { end += 1 }
             let memory = source.map { $0 + Int(sector - part.start) * Sector.bytes }
-            if let last = applier.pieces.indices.last, sector % Self.pieceSectors != 0,
-                applier.pieces[last].extent.end == sector,
+            if let last = applier.pieces.indices.last, applier.pieces[last].extent.end == sector,
                 memory == nil
                     ? applier.pieces[last].source == nil
                     : applier.pieces[last].source.map({
@@ -183,9 +182,6 @@ extension ProtectedVolume {
             sector = end
         }
     }
-
-    /// Pieces and writes end at multiples of this (see StorageFile.expectSmallAccess).
-    private static var pieceSectors: UInt64 { StorageFile.pieceBytes >> Sector.shift }
 
     private func punchLargeZeros(through target: UInt64) throws(IOError) {
         let whole = Extent(start: 0, count: byteCount >> Sector.shift)
@@ -221,9 +217,7 @@ extension ProtectedVolume {
             var end = first.extent.start
             while index < applier.pieces.count, applier.vectors.count < 512 {
                 let piece = applier.pieces[index]
-                guard piece.extent.start == end, let source = piece.source,
-                    applier.vectors.isEmpty || end % Self.pieceSectors != 0
-                else { break }
+                guard piece.extent.start == end, let source = piece.source else { break }
                 applier.vectors.append(
                     IOVector(base: source, count: Int(piece.extent.byteCount)))
                 end = piece.extent.end

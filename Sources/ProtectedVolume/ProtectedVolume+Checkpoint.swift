@@ -190,7 +190,8 @@ extension ProtectedVolume {
             var index = 0
             try forEachChange(through: mark.lsn) { record, payload throws(IOError) in
                 while let part = parts.first, part.record == index {
-                    try put(record, payload, part.extent)
+                    applier.tracker?.mark(part.extent)
+                    try Self.put(record, payload, part.extent, to: image)
                     parts.removeFirst()
                 }
                 index += 1
@@ -212,13 +213,14 @@ extension ProtectedVolume {
         }
     }
 
-    private func put(
-        _ record: RecordHeader, _ payload: UnsafeRawBufferPointer, _ part: Extent
+    /// Does to the image what a record that changes sectors did to `part` of its extent.
+    static func put(
+        _ record: RecordHeader, _ payload: UnsafeRawBufferPointer, _ part: Extent,
+        to image: StorageFile
     ) throws(IOError) {
-        applier.tracker?.mark(part)
         if record.kind == .write {
             let start = Int((part.start - record.extent.start) << Sector.shift)
-            try image.writeInPieces(
+            try image.write(
                 UnsafeRawBufferPointer(
                     rebasing: payload[start..<(start + Int(part.byteCount))]),
                 at: part.byteOffset)

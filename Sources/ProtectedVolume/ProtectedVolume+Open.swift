@@ -109,12 +109,7 @@ extension ProtectedVolume {
                 guard header.kind.changesSectors, header.extent.end <= volumeSectors else {
                     return
                 }
-                if header.kind == .write {
-                    try image.writeInPieces(record.payload, at: header.extent.byteOffset)
-                } else {
-                    try image.punchHole(
-                        offset: header.extent.byteOffset, count: header.extent.byteCount)
-                }
+                try put(header, record.payload, header.extent, to: image)
             }
         } catch {
             switch error {

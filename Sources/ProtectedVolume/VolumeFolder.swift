@@ -141,7 +141,6 @@ extension VolumeFolder {
                     image.path, expected: superblock.volumeBytes, actual: actual)
             }
             folder.warnings = warnings
-            image.expectSmallAccess(forgetting: false)
             return folder
         } catch {
             lockFile.close()
@@ -244,6 +243,7 @@ extension VolumeFolder {
             image.close()
             throw .imageInUse(path)
         }
+        image.expectSmallAccess()
         return image
     }
 
@@ -356,8 +356,8 @@ extension VolumeFolder {
     public func finishCreation() throws(VolumeError) {
         try Self.translate { () throws(IOError) in
             try image.sync()
-            // A copy came in small pieces; what others wrote before did not.
-            image.expectSmallAccess(forgetting: superblock.imagePath.hasPrefix("/"))
+            // A copy came in small pieces; what others wrote to an image of theirs did not.
+            if superblock.imagePath.hasPrefix("/") { image.forgetCached() }
             try storage.syncDirectory(path)
             try storage.syncDirectory(segmentsDirectory)
             // Both slots, so that one damaged sector cannot take a new volume away.

@@ -48,13 +48,46 @@ import Testing
 
     @Test(arguments: StorageKind.allCases) func writesInPieces(_ kind: StorageKind) throws {
         let file = try StoragePlace(kind).create("a")
-        file.expectSmallAccess(forgetting: true)
+        file.expectSmallAccess()
         let bytes = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
-        try bytes.withUnsafeBytes { try file.writeInPieces($0, at: 60_001) }
+        try file.put(bytes, at: 60_001)
         try file.writeBack(offset: 0, count: 300_000)
-        file.expectSmallAccess(forgetting: true)
+        file.forgetCached()
         #expect(try file.get(200_000, at: 60_001) == bytes)
         #expect(try file.size() == 260_001)
+    }
+
+    /// A disk file that expects small access never gives the system more than what lies before the
+    /// next multiple of 16 KiB, however the memory is cut up.
+    @Test func smallAccessCutsWritesUp() throws {
+        let file = try StoragePlace(.disk).create("a")
+        let bytes = (0..<45_003).map { UInt8(truncatingIfNeeded: $0 / 5) }
+        func writeSome(_ counts: [Int], at offset: UInt64) throws -> Int {
+            try bytes.withUnsafeBytes { memory in
+                var vectors: [IOVector] = []
+                var base = try #require(memory.baseAddress)
+                for count in counts {
+                    vectors.append(IOVector(base: base, count: count))
+                    base += count
+                }
+                return try vectors.withUnsafeBufferPointer {
+                    try file.writeSome($0, at: offset, .deferred)
+                }
+            }
+        }
+        #expect(try writeSome([3, 5000, 40_000], at: 60_001) == 45_003)
+        file.expectSmallAccess()
+        let room = 65_536 - 60_001
+        #expect(try writeSome([3, 5000, 40_000], at: 60_001) == room)
+        #expect(try file.get(room, at: 60_001) == Array(bytes[..<room]))
+        #expect(try writeSome([45_003], at: 65_536) == DiskFile.pieceBytes)
+        #expect(try writeSome([45_003], at: 65_536 + 16_383) == 1)
+        #expect(try writeSome([16_384, 1], at: 65_536) == DiskFile.pieceBytes)
+        #expect(try writeSome([100, 200], at: 65_536) == 300)
+        // More vectors than sectors: a short write, too.
+        #expect(try writeSome([Int](repeating: 512, count: 80), at: 0) == DiskFile.pieceBytes)
+        #expect(try writeSome([Int](repeating: 1, count: 80), at: 0) == 32)
+        #expect(try file.get(32, at: 0) == Array(bytes[..<32]))
     }
 
     @Test(arguments: StorageKind.allCases) func directFilesTakeWholeSectors(

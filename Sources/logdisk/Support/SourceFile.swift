@@ -105,7 +105,7 @@ enum FileCopy {
                 end = min(end + block, bytes.count)
             }
             if end > start {
-                try target.writeInPieces(
+                try target.write(
                     UnsafeRawBufferPointer(rebasing: bytes[start..<end]), at: offset + UInt64(start)
                 )
             }
