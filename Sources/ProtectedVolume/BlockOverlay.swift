@@ -38,7 +38,8 @@ package struct OverlayEntry {
 
 /// One shard: open addressing, linear probing, backward-shift deletion. All under `lock`.
 package final class OverlayShard: @unchecked Sendable {
-    // @unchecked: everything is guarded by `lock`, but `fill`, which is atomic.
+    // @unchecked: `slots`, what they point to and `mask` are read and written under `lock`; `fill`
+    // is atomic, and changes under `lock`.
     let lock = Lock()
     /// Entries in the table; may be read without the lock.
     let fill = Atomic<Int>(0)
@@ -128,7 +129,8 @@ package struct LargeZero {
 }
 
 package final class BlockOverlay: @unchecked Sendable {
-    // @unchecked: shards and list are locked.
+    // @unchecked: `shards` is constant, and what is in one is guarded by its own lock; `zeros` is
+    // read and written under `zeroLock`; `zeroCount` is atomic, and changes under `zeroLock`.
     package static let blockShift: UInt64 = 3  // sectors to blocks
     static let sectorsPerBlock = 8
     /// Sectors of the region that one shard lock covers at a time: 1 MiB.

@@ -2,9 +2,9 @@
 // more work for disk and processor than the writes themselves. So while the volume is under load
 // the log keeps the records, and the archiver rests, until one of:
 //
-//   the volume is quiet                 nobody is slowed down
-//   the log is three quarters full           or it would soon stop the writers
-//   it has rested for a minute          history must not stay in one place for long
+//   the volume is quiet                nobody is slowed down
+//   the log is three quarters full     or it would soon stop the writers
+//   it has rested for a minute         history must not stay in one place for long
 //
 // Whether the volume is quiet is seen from its counters over a quarter of a second.
 
@@ -37,7 +37,7 @@ extension ProtectedVolume {
     private static let fullShare = 0.75
 
     /// Durable records that are not archived.
-    public var unarchivedRecords: UInt64 {
+    private var unarchivedRecords: UInt64 {
         log.durableLSN.rawValue - min(archivedLSN.rawValue, log.durableLSN.rawValue)
     }
 
@@ -56,12 +56,7 @@ extension ProtectedVolume {
             }
             look(&watch)
             if mayNotRest(watch) { return log.durableLSN }
-            archiverWake.wait(ticket, timeoutNanoseconds: Self.lookNanoseconds)
-            let now = clinux_monotonic_ns()
-            // Others wake this thread too; a shorter look would tell nothing.
-            if now - watch.lookedAt < Self.lookNanoseconds {
-                wait(Self.lookNanoseconds - (now - watch.lookedAt))
-            }
+            wait(ticket, until: watch.lookedAt + Self.lookNanoseconds)
             if isQuiet(&watch) { return log.durableLSN }
         }
         return nil
@@ -74,8 +69,6 @@ extension ProtectedVolume {
         let isLongAgo = watch.endedAt - watch.lookedAt >= Self.lookNanoseconds
         return isLongAgo ? isQuiet(&watch) : true
     }
-
-    public func wakeArchiver() { archiverWake.signal() }
 
     private func isArchiveDue(_ watch: ArchiveWatch) -> Bool {
         let records = unarchivedRecords
@@ -109,13 +102,15 @@ extension ProtectedVolume {
             &+ flushCount.load(ordering: .relaxed)
     }
 
-    /// Sleeps, but not past the end of the volume.
-    private func wait(_ nanoseconds: Int64) {
-        let end = clinux_monotonic_ns() + nanoseconds
+    /// Sleeps until `end`, however often others wake this thread: a shorter look would tell
+    /// nothing. But not past the end of the volume, nor while the writers wait for the archiver.
+    private func wait(_ ticket: UInt32, until end: Int64) {
+        var ticket = ticket
         while !isStopping.load(ordering: .sequentiallyConsistent) {
             let left = end - clinux_monotonic_ns()
             guard left > 0, log.health != .behind else { return }
-            archiverWake.wait(archiverWake.ticket(), timeoutNanoseconds: left)
+            archiverWake.wait(ticket, timeoutNanoseconds: left)
+            ticket = archiverWake.ticket()
         }
     }
 }

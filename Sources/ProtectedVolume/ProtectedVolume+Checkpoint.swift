@@ -23,7 +23,7 @@ extension ProtectedVolume {
     @discardableResult
     package func stepKeeper() -> Bool {
         let done = checkpoint(isClean: false)
-        log.prepareNextFile(fillWithZeros: !options.isManual)
+        log.prepareNextFile()
         releaseFiles()
         return done
     }

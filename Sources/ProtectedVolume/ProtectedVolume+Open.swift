@@ -101,9 +101,7 @@ extension ProtectedVolume {
         let contents: LogContents
         do throws(RecoveryError) {
             contents = try readLog(
-                in: folder.walDirectory, on: folder.storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
-                epoch: (superblock.epoch, superblock.epochFirstLSN)
+                in: folder.walDirectory, on: folder.storage, superblock: superblock
             ) { record throws(IOError) in
                 let header = record.header
                 guard header.kind.changesSectors, header.extent.end <= volumeSectors else {

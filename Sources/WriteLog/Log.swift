@@ -56,9 +56,9 @@ extension LogWriter {
     }
 
     /// Gets the next file ready; call from a background thread now and then.
-    public func prepareNextFile(fillWithZeros: Bool) {
+    public func prepareNextFile() {
         guard files.needsPreparing else { return }
         // Without success the writer tries again itself and reports why.
-        try? files.prepare(fillWithZeros: fillWithZeros)
+        try? files.prepare(fillWithZeros: false)
     }
 }

@@ -100,6 +100,17 @@ public enum RecoveryError: Error, Sendable {
     case io(IOError)
 }
 
+/// Reads the log of the volume that `superblock` tells of; see the other `readLog`.
+public func readLog(
+    in directory: String, on storage: Storage, superblock: Superblock,
+    redo: (LogRecord) throws(IOError) -> Void
+) throws(RecoveryError) -> LogContents {
+    try readLog(
+        in: directory, on: storage, volume: superblock.volume, checkpoint: superblock.checkpoint,
+        durable: superblock.durableLSN, epoch: (superblock.epoch, superblock.epochFirstLSN),
+        redo: redo)
+}
+
 /// Reads the log. Calls `redo` for each record after the checkpoint, in LSN order, with the payload
 /// borrowed. `checkpoint`, `durable` and `epoch` are the superblock's: the newest epoch, and its
 /// first LSN, which no file may tell of any more. Writes nothing itself.
@@ -111,8 +122,7 @@ public func readLog(
     do {
         var reader = try LogRecovery(
             directory: directory, storage: storage, volume: volume, checkpoint: checkpoint,
-            durable: durable)
-        reader.newest = epoch
+            durable: durable, newest: epoch)
         return try reader.run(redo)
     } catch let error as RecoveryError {
         throw error
@@ -128,7 +138,7 @@ private struct LogRecovery {
     let checkpoint: Stamp
     let durable: LSN
     /// The epoch of the superblock.
-    var newest: (number: UInt64, first: LSN) = (0, .max)
+    let newest: (number: UInt64, first: LSN)
     let window = AlignedBuffer(count: WALFileCursor.windowBytes)
     var usable: [FoundWALFile] = []
     var contents: LogContents
@@ -137,10 +147,12 @@ private struct LogRecovery {
     var laterRecordExists = false
 
     init(
-        directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp, durable: LSN
+        directory: String, storage: Storage, volume: VolumeID, checkpoint: Stamp, durable: LSN,
+        newest: (number: UInt64, first: LSN)
     ) throws {
         self.storage = storage
         self.durable = durable
+        self.newest = newest
         self.checkpoint = checkpoint
         contents = LogContents(last: checkpoint)
         for file in try findWALFiles(in: directory, on: storage, window: window) {

@@ -75,9 +75,8 @@ public final class WALFiles: @unchecked Sendable {
     private var active: WALFile?
     private var prepared: [WALFile] = []
     private var spares: [String] = []
-    /// How many to have prepared; how long the last file took to fill.
-    private var aheadWanted = 1
     private var lastTaken = clinux_monotonic_ns()
+    /// How long the last file took to fill.
     private var lastFilling = Int64.max
     private var pinnedFrom: [Int: LSN] = [:]
     private var nextPin = 0
@@ -121,6 +120,18 @@ public final class WALFiles: @unchecked Sendable {
         sealed.count + spares.count + (active == nil ? 0 : 1) + prepared.count
     }
 
+    /// Whether the bound allows another file to be prepared. Under `lock`.
+    private var canMake: Bool { !spares.isEmpty || count < fileCountMax }
+
+    /// Files fill up within moments. Under `lock`.
+    private var isQuick: Bool { lastFilling < Self.quickFilling }
+
+    /// How many files to have prepared. Under `lock`.
+    private var aheadWanted: Int { isQuick ? max(1, min(Self.aheadMax, fileCountMax / 4)) : 1 }
+
+    private static let aheadMax = 4
+    private static let quickFilling: Int64 = 500_000_000
+
     /// Bytes of the records after `lsn`, roughly: inside of a file by their share of its LSNs.
     package func bytes(after lsn: LSN) -> UInt64 {
         lock.withLock {
@@ -156,52 +167,43 @@ public final class WALFiles: @unchecked Sendable {
             let now = clinux_monotonic_ns()
             if sealed.last?.header.epoch == epoch { lastFilling = now - lastTaken }
             lastTaken = now
-            aheadWanted =
-                lastFilling < Self.quickFilling ? max(1, min(Self.aheadMax, fileCountMax / 4)) : 1
             return next
         }
         wanted.signal()
         return next
     }
 
-    private static let aheadMax = 4
-    private static let quickFilling: Int64 = 500_000_000
-
     /// Prepares as many files as should be ready now; for the thread that waits on `wanted`. Where
     /// that fails the writer tries again itself and reports why.
     package func prepareAhead() {
         while true {
-            let (isWanted, isQuick) = lock.withLock {
-                (
-                    prepared.count < aheadWanted && (!spares.isEmpty || count < fileCountMax),
-                    lastFilling < Self.quickFilling
-                )
+            let (isWanted, readyMax, isQuick) = lock.withLock {
+                (prepared.count < aheadWanted && canMake, aheadWanted, self.isQuick)
             }
             guard isWanted else { return }
             do throws(WALFull) {
-                try prepare(fillWithZeros: !isQuick, evenIfOneIs: true)
+                try prepare(fillWithZeros: !isQuick, upTo: readyMax)
             } catch { return }
         }
     }
 
     /// Whether `takeNext` can succeed as far as the bound is concerned.
     package var mayTakeNext: Bool {
-        lock.withLock { !prepared.isEmpty || !spares.isEmpty || count < fileCountMax }
+        lock.withLock { !prepared.isEmpty || canMake }
     }
 
-    var needsPreparing: Bool {
-        lock.withLock { prepared.isEmpty && (!spares.isEmpty || count < fileCountMax) }
-    }
+    var needsPreparing: Bool { lock.withLock { prepared.isEmpty && canMake } }
 
-    /// Makes the next file ready ahead of its use. `fillWithZeros` writes a new file once, so that
-    /// later appends change no metadata; a recycled one has been written already.
-    func prepare(fillWithZeros: Bool, evenIfOneIs: Bool = false) throws(WALFull) {
+    /// Makes the next file ready ahead of its use, unless `readyMax` are. `fillWithZeros` writes a
+    /// new file once, so that later appends change no metadata; a recycled one has been written
+    /// already.
+    func prepare(fillWithZeros: Bool, upTo readyMax: Int = 1) throws(WALFull) {
         prepareLock.lock()
         defer { prepareLock.unlock() }
         let (spare, sequence) = try lock.withLock {
             () throws(WALFull) -> (String?, UInt64?) in
-            if !prepared.isEmpty, !evenIfOneIs { return (nil, nil) }
-            if spares.isEmpty, count >= fileCountMax { throw .bound }
+            if prepared.count >= readyMax { return (nil, nil) }
+            guard canMake else { throw .bound }
             nextSequence += 1
             // Oldest first, so that what stays on disk is one run of LSNs.
             return (spares.isEmpty ? nil : spares.removeFirst(), nextSequence - 1)

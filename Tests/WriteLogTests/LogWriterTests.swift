@@ -226,7 +226,7 @@ private struct TestLog {
         let test = try TestLog(files: 4)
         for _ in 0..<6 { try test.write(sectors: 20) }
         test.log.files.release(through: LSN(3))
-        test.log.prepareNextFile(fillWithZeros: false)
+        test.log.prepareNextFile()
         let contents = try readLog(
             in: "/wal", on: test.storage, volume: TestLog.volume,
             checkpoint: Stamp(lsn: LSN(3), wallNanoseconds: 0), durable: LSN(3)

@@ -38,11 +38,9 @@ final class WALTail: TailLog {
 
     init(directory: String, superblock: Superblock, on storage: Storage) throws {
         self.storage = storage
-        contents = try readLog(
-            in: directory, on: storage, volume: superblock.volume,
-            checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
-            epoch: (superblock.epoch, superblock.epochFirstLSN)
-        ) { _ throws(IOError) in }
+        contents = try readLog(in: directory, on: storage, superblock: superblock) {
+            _ throws(IOError) in
+        }
     }
 
     func records(after archived: LSN) throws -> any RecordSource {

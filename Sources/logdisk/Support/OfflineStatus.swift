@@ -51,11 +51,8 @@ enum OfflineStatus {
                 report.walBytes += (try? storage.allocatedBytes("\(directory)/\(name)")) ?? 0
             }
             var lastFlush: Int64?
-            let contents = try readLog(
-                in: directory, on: storage, volume: superblock.volume,
-                checkpoint: superblock.checkpoint, durable: superblock.durableLSN,
-                epoch: (superblock.epoch, superblock.epochFirstLSN)
-            ) { record throws(IOError) in
+            let contents = try readLog(in: directory, on: storage, superblock: superblock) {
+                record throws(IOError) in
                 if record.header.kind == .flush {
                     lastFlush = record.header.stamp.wallNanoseconds
                 }
