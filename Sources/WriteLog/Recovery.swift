@@ -78,6 +78,8 @@ public struct LogContents: Sendable {
         public let header: WALFileHeader
         public var first: LSN
         public var last: LSN
+        /// What its records take; the whole file where only the LSNs are known.
+        public let recordBytes: UInt64
     }
     public var files: [File] = []
     /// Files that hold nothing needed: to be recycled.
@@ -92,6 +94,20 @@ public struct LogContents: Sendable {
     /// Bytes behind the checkpoint that were read.
     public var redoneRecords = 0
     public var redoneBytes: UInt64 = 0
+
+    /// Bytes of the records after `lsn`, roughly.
+    public func bytes(after lsn: LSN) -> UInt64 {
+        files.reduce(0) { $0 + shareOfBytes($1.recordBytes, of: $1.first...$1.last, after: lsn) }
+    }
+}
+
+/// How many of the `bytes` of the records `held` are of those after `lsn`: by their share of LSNs.
+func shareOfBytes(_ bytes: UInt64, of held: ClosedRange<LSN>, after lsn: LSN) -> UInt64 {
+    let (first, last) = (held.lowerBound, held.upperBound)
+    guard last > lsn else { return 0 }
+    let records = last.rawValue - first.rawValue + 1
+    let wanted = last.rawValue - max(lsn.rawValue, first.rawValue - 1)
+    return UInt64(Double(bytes) * (Double(wanted) / Double(records)))
 }
 
 public enum RecoveryError: Error, Sendable {
@@ -205,7 +221,8 @@ private struct LogRecovery {
                 contents.files.append(
                     .init(
                         path: usable[index].path, header: header, first: held.first,
-                        last: held.last))
+                        last: held.last,
+                        recordBytes: cursor.offset - UInt64(WALFileHeader.byteCount)))
                 stopped = nil
             } else {
                 contents.unneeded.append(usable[index].path)
@@ -239,7 +256,9 @@ private struct LogRecovery {
             let next = usable[(index + 1)...start].lazy.compactMap(\.firstLSN).first
             guard let next, next > first else { continue }
             contents.files.append(
-                .init(path: usable[index].path, header: header, first: first, last: next.previous))
+                .init(
+                    path: usable[index].path, header: header, first: first, last: next.previous,
+                    recordBytes: header.fileBytes - UInt64(WALFileHeader.byteCount)))
         }
     }
 

@@ -132,17 +132,13 @@ public final class WALFiles: @unchecked Sendable {
     private static let aheadMax = 4
     private static let quickFilling: Int64 = 500_000_000
 
-    /// Bytes of the records after `lsn`, roughly: inside of a file by their share of its LSNs.
+    /// Bytes of the records after `lsn`, roughly.
     package func bytes(after lsn: LSN) -> UInt64 {
         lock.withLock {
-            var bytes: UInt64 = 0
-            for file in sealed + [active].compactMap({ $0 }) {
-                guard let first = file.first, let last = file.last, last > lsn else { continue }
-                let records = last.rawValue - first.rawValue + 1
-                let wanted = last.rawValue - max(lsn.rawValue, first.rawValue - 1)
-                bytes += UInt64(Double(file.recordBytes) * (Double(wanted) / Double(records)))
+            (sealed + [active].compactMap { $0 }).reduce(UInt64(0)) { bytes, file in
+                guard let first = file.first, let last = file.last else { return bytes }
+                return bytes + shareOfBytes(file.recordBytes, of: first...last, after: lsn)
             }
-            return bytes
         }
     }
 

@@ -119,6 +119,9 @@ struct MountCommandTests {
         // A lock and a mount left by a dead process are no obstacle.
         let status = try sandbox.run(["status", "v"])
         #expect(status.code == 0 && status.output.contains("mounted           no"))
+        // The write and the mark with their headers, and little more.
+        let unarchived = try unarchivedBytes(sandbox)
+        #expect((4096 + 512...16384).contains(unarchived), "\(unarchived)")
         let mount = try sandbox.run(["mount", "v", "m"])
         #expect(mount.code == 0, "\(mount.error)")
         #expect(try sandbox.bytes("m/disk.img")[4095] == 5)
@@ -126,6 +129,15 @@ struct MountCommandTests {
         let unmount = try sandbox.run(["unmount", "m"])
         #expect(unmount.code == 0, "\(unmount.error)")
         #expect(try sandbox.run(["verify", "v"]).code == 0)
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        #expect(try sandbox.run(["unmount", "m"]).code == 0)
+        #expect(try unarchivedBytes(sandbox) == 0)
+    }
+
+    private func unarchivedBytes(_ sandbox: Sandbox) throws -> Int {
+        let text = try sandbox.run(["status", "v", "--json"]).output
+        let object = try JSONSerialization.jsonObject(with: Data(text.utf8))
+        return try #require((object as? [String: Any])?["unarchived_bytes"] as? Int)
     }
 
     @Test func acknowledgedRecordsLost() throws {

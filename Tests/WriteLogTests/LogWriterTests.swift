@@ -305,6 +305,9 @@ private struct TestLog {
             in: "/wal", on: test.storage, volume: TestLog.volume, checkpoint: .zero,
             durable: .zero
         ) { _ in }
+        #expect(contents.bytes(after: .zero) == 3 * 1024)
+        #expect(contents.bytes(after: LSN(1)) == 2 * 1024)
+        #expect(contents.bytes(after: LSN(3)) == 0)
         let reader = WALFolderReader(contents, from: LSN(2), on: test.storage)
         #expect(try reader.next()?.header.stamp.lsn == LSN(2))
         #expect(try reader.next()?.header.stamp.lsn == LSN(3))

@@ -60,6 +60,7 @@ enum OfflineStatus {
             report.publishedLSN = contents.last.lsn.rawValue
             report.durableLSN = report.publishedLSN
             report.durableTime = contents.last.time
+            report.unarchivedBytes = contents.bytes(after: LSN(report.archivedLSN))
             if superblock.isClean, contents.last.lsn > .zero {
                 lastFlush = contents.last.wallNanoseconds  // the last thing that an unmount does
             }
