@@ -298,14 +298,16 @@ public final class WALFiles: @unchecked Sendable {
 
     func unpin(_ pin: Int) { lock.withLock { _ = pinnedFrom.removeValue(forKey: pin) } }
 
-    /// The file that holds `lsn`, for reading.
-    func file(holding lsn: LSN) -> (path: String, header: WALFileHeader)? {
+    /// The file that holds `lsn`, for reading, and the last LSN to read there: behind the last one
+    /// of a sealed file may lie records that a recovery has cut off.
+    func file(holding lsn: LSN) -> (path: String, header: WALFileHeader, last: LSN)? {
         lock.withLock {
-            for file in sealed where file.first.map({ $0 <= lsn }) ?? false && file.last! >= lsn {
-                return (file.path, file.header)
+            for file in sealed {
+                guard let first = file.first, let last = file.last else { continue }
+                if first <= lsn, lsn <= last { return (file.path, file.header, last) }
             }
             if let active, let first = active.first, first <= lsn, active.last! >= lsn {
-                return (active.path, active.header)
+                return (active.path, active.header, .max)  // it grows
             }
             return nil
         }

@@ -21,7 +21,8 @@ private struct TestLog {
 
     init(
         on storage: SimulatedStorage = SimulatedStorage(seed: 1), fileBytes: UInt64 = 40960,
-        files: UInt64 = 4, epoch: UInt64 = 1, ringBytes: UInt64 = 64 << 10
+        files: UInt64 = 4, epoch: UInt64 = 1, ringBytes: UInt64 = 64 << 10,
+        cutAfter end: LSN? = nil
     ) throws {
         self.storage = storage
         if !storage.exists("/wal") {
@@ -30,7 +31,8 @@ private struct TestLog {
         }
         let contents = try readLog(
             in: "/wal", on: storage, volume: Self.volume, checkpoint: .zero,
-            durable: .zero
+            durable: .zero,
+            epoch: end.map { (number: epoch, first: $0.next) } ?? (number: 0, first: .max)
         ) { _ in }
         log = try LogWriter.open(
             contents, in: "/wal", on: storage,
@@ -170,6 +172,29 @@ private struct TestLog {
             ) { _ in }
             #expect(contents.last.lsn == LSN(end))
             #expect(contents.end == .ended)
+        }
+    }
+
+    /// What recovery cut off may be readable again: damage that came from the reading. No reader
+    /// takes it for the records that another epoch has given the same LSNs.
+    @Test func readersStopWhereRecoveryCut() throws {
+        let test = try TestLog()
+        for _ in 0..<5 { try test.write() }
+        let again = try TestLog(on: test.storage, epoch: 2, cutAfter: LSN(3))
+        for _ in 0..<3 { try again.write(sectors: 2) }
+        let contents = try readLog(
+            in: "/wal", on: test.storage, volume: TestLog.volume, checkpoint: .zero,
+            durable: .zero
+        ) { _ in }
+        #expect(contents.files.map(\.last) == [LSN(3), LSN(6)])
+        let sources: [any RecordSource] = [
+            again.log.reader(first: LSN(1), last: LSN(6)),
+            WALFolderReader(contents, from: LSN(1), on: test.storage),
+        ]
+        for source in sources {
+            var sectors: [UInt64] = []
+            while let record = try source.next() { sectors.append(record.header.extent.count) }
+            #expect(sectors == [1, 1, 1, 2, 2, 2])
         }
     }
 

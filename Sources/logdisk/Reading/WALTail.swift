@@ -77,35 +77,18 @@ final class WALTail: TailLog {
     /// Reads front to back and notes where records lie.
     private final class Reader: RecordSource {
         private let tail: WALTail
-        private var files: ArraySlice<LogContents.File>
-        private var expected: LSN
-        private let window = AlignedBuffer(count: WALFileCursor.windowBytes)
-        private var cursor: WALFileCursor?
-        private var fileNumber = 0
+        private let records: WALFolderReader
+        /// The file that was read last, and its place in the index.
+        private var open: (file: StorageFile, number: Int)?
 
         init(_ tail: WALTail, after archived: LSN) {
             self.tail = tail
-            expected = archived.next
-            files = tail.contents.files.drop { $0.last <= archived }
+            records = WALFolderReader(tail.contents, from: archived.next, on: tail.storage)
         }
 
         func next() throws -> LogRecord? {
-            while expected <= tail.contents.last.lsn {
-                guard var open = try cursor ?? nextFile() else {
-                    throw LogDamage(lsn: expected, path: "the log")
-                }
-                let offset = open.offset
-                let record = try open.next()
-                cursor = open
-                guard let record, record.header.stamp.lsn <= tail.contents.last.lsn else {
-                    cursor = nil
-                    continue
-                }
-                let lsn = record.header.stamp.lsn
-                if lsn < expected { continue }
-                if lsn > expected { throw LogDamage(lsn: expected, path: open.file.path) }
-                note(lsn, offset)
-                expected = lsn.next
+            if let record = try records.next() {
+                if let place = records.place { note(record.header.stamp.lsn, place) }
                 return record
             }
             if tail.contents.end == .damaged {
@@ -114,24 +97,22 @@ final class WALTail: TailLog {
             return nil
         }
 
-        private func nextFile() throws -> WALFileCursor? {
-            guard let found = files.popFirst() else { return nil }
-            let file = try tail.storage.open(found.path, OpenOptions(.readOnly))
-            fileNumber = tail.index.withLock {
-                $0.files.append(OpenFile(file: file, salt: found.header.salt))
-                return $0.files.count - 1
-            }
-            return WALFileCursor(file: file, header: found.header, window: window)
-        }
-
-        private func note(_ lsn: LSN, _ offset: UInt64) {
+        private func note(_ lsn: LSN, _ place: WALFolderReader.Place) {
             tail.index.withLock { index in
+                let number: Int
+                if let open, open.file === place.file {
+                    number = open.number
+                } else {
+                    number = index.files.count
+                    index.files.append(OpenFile(file: place.file, salt: place.salt))
+                    open = (place.file, number)
+                }
                 if index.places.isEmpty { index.first = lsn }
                 // An earlier reader may have noted it already.
                 guard lsn.rawValue == index.first.rawValue + UInt64(index.places.count) else {
                     return
                 }
-                index.places.append(Place(file: fileNumber, offset: offset))
+                index.places.append(Place(file: number, offset: place.offset))
             }
         }
     }
