@@ -140,6 +140,29 @@ struct MountCommandTests {
         return try #require((object as? [String: Any])?["unarchived_bytes"] as? Int)
     }
 
+    @Test func aLargeLogIsPutAway() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "1M"]).code == 0)
+        try sandbox.folder("m")
+        try sandbox.folder("m2")
+        let size = { (name: String) in try sandbox.bytes("v/" + name).count }
+        // At the bound it stays, and is appended to.
+        try sandbox.file("v/mount.log", bytes: 1 << 20)
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        #expect(try size("mount.log") > 1 << 20)
+        #expect(!sandbox.exists("v/mount.log.1"))
+        // Large, but the process of a mount writes to it.
+        #expect(try sandbox.run(["mount", "v", "m2"]).code == 11)
+        #expect(!sandbox.exists("v/mount.log.1"))
+        #expect(try sandbox.run(["unmount", "m"]).code == 0)
+        try sandbox.file("v/mount.log.1", bytes: 5)
+        #expect(try sandbox.run(["mount", "v", "m"]).code == 0)
+        #expect(try size("mount.log.1") > 1 << 20)
+        #expect(try (1..<1 << 20).contains(size("mount.log")))
+        #expect(try sandbox.run(["unmount", "m"]).code == 0)
+    }
+
     @Test func acknowledgedRecordsLost() throws {
         let sandbox = try Sandbox()
         defer { cleanUp(sandbox) }

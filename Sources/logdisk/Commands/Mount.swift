@@ -131,7 +131,9 @@ struct Mount: ParsableCommand {
         if let ring { arguments += ["--ring", ring] }
         if let snapshotEvery { arguments += ["--snapshot-every", snapshotEvery] }
         if allowOther { arguments.append("--allow-other") }
-        switch try BackgroundProcess.start(arguments, logPath: location.path + "/mount.log") {
+        let log = MountLog(volume: location.path)
+        log.putAwayIfLarge()
+        switch try BackgroundProcess.start(arguments, logPath: log.path) {
         case .ready(let warnings):
             for warning in warnings { Terminal.warn(warning) }
             try printReady(Places(volume: volume, mountPoint: mountPoint))
@@ -140,7 +142,7 @@ struct Mount: ParsableCommand {
         case .died:
             throw CommandFailure(
                 .failed, volume, "the mount's process died while starting",
-                hint: "look at \(location.path)/mount.log")
+                hint: "look at \(log.path)")
         }
     }
 
