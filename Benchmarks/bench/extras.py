@@ -24,8 +24,8 @@ ALLOCATION_REQUESTS = 100_000
 ALLOCATIONS_MAX = 0.01
 
 
-def with_volume(work, template, program, body):
-    subject = Logdisk(work / "extra", template, program, f"{RING_MIB}M")
+def with_volume(work, template, program, body, environment=None):
+    subject = Logdisk(work / "extra", template, program, f"{RING_MIB}M", environment)
     try:
         subject.start()
         return body(subject)
@@ -140,18 +140,9 @@ def allocations(work, template, program, options):
             raise RuntimeError("nothing was counted: the library was not loaded")
         return {**result, "ok": max(result.values()) < ALLOCATIONS_MAX}
 
-    subject = Logdisk(work / "extra", template, program, f"{RING_MIB}M")
-    try:
-        subject.prepare_folder()
-        # Only the mount: whoever else loads the library counts into the same number.
-        os.environ.update(LD_PRELOAD=str(library), LOGDISK_ALLOCATIONS=str(counter))
-        try:
-            subject.mount()
-        finally:
-            del os.environ["LD_PRELOAD"], os.environ["LOGDISK_ALLOCATIONS"]
-        return body(subject)
-    finally:
-        subject.stop()
+    # Only the mount has them: whoever else loads the library counts into the same number.
+    environment = {"LD_PRELOAD": str(library), "LOGDISK_ALLOCATIONS": str(counter)}
+    return with_volume(work, template, program, body, environment)
 
 
 def idle(work, template, program, options):

@@ -20,14 +20,11 @@ class Subject:
         self.pid = None
 
     def start(self):
-        self.prepare_folder()
-        self.mount()
-
-    def prepare_folder(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.prepare()
         os.sync()
+        self.mount()
 
     def prepare(self):
         """Makes what the daemon serves, fully allocated."""
@@ -84,18 +81,21 @@ class Floor(Subject):
 class Logdisk(Subject):
     name = "logdisk"
 
-    def __init__(self, folder, template, program, ring="64M"):
+    def __init__(self, folder, template, program, ring="64M", environment=None):
+        """`environment`: variables for the mount's process, besides those of this one."""
         super().__init__(folder, template)
         self.program = program
         self.ring = ring
+        self.environment = environment
         self.is_mounted = False
 
     @property
     def volume(self):
         return self.folder / "volume"
 
-    def call(self, *arguments):
-        done = subprocess.run([self.program, *arguments], capture_output=True, text=True)
+    def call(self, *arguments, environment=None):
+        done = subprocess.run([self.program, *arguments], capture_output=True, text=True,
+                              env={**os.environ, **(environment or {})})
         if done.returncode != 0:
             raise RuntimeError(f"logdisk {arguments[0]}: {done.stderr.strip()}")
         return done.stdout
@@ -106,7 +106,8 @@ class Logdisk(Subject):
 
     def mount(self):
         (self.folder / "mount").mkdir(exist_ok=True)
-        self.call("mount", self.volume, self.folder / "mount", "--ring", self.ring)
+        self.call("mount", self.volume, self.folder / "mount", "--ring", self.ring,
+                  environment=self.environment)
         self.is_mounted = True
         self.pid = self.status()["pid"]
 
