@@ -46,7 +46,7 @@ final class Worker: Sendable {
         var buffer = fuse_buf()
         buffer.mem = request
         buffer.fd = -1
-        var abortions = 0
+        var hasAborted = false
         var spin = Spin()
         while pool.mayRead() {
             // Only the single reader: another one that sleeps in read would be woken as well.
@@ -55,7 +55,7 @@ final class Worker: Sendable {
             let code = errno
             pool.endsToWait()
             if count > 0 {
-                abortions = 0
+                hasAborted = false
                 if let data = DataRequest(request, count: count, connection: connection) {
                     data.answer(from: file)
                     continue
@@ -70,7 +70,7 @@ final class Worker: Sendable {
             case ENODEV: pool.end(0)  // unmounted
             // The unmount came while a request (the release of the file, say) was being read: the
             // next read says ENODEV. Only a connection that broke otherwise says it again.
-            case ECONNABORTED where abortions == 0: abortions = 1
+            case ECONNABORTED where !hasAborted: hasAborted = true
             default: pool.end(count == 0 ? EPIPE : code)
             }
         }
