@@ -40,6 +40,12 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         cache = BlockCache(capacity: cachedBlocksMax)
     }
 
+    /// The segments it reads; they must stay while it is used.
+    public var segments: Set<SegmentName> {
+        var names: Set<SegmentName> = [snapshot]
+        for case .segment(let reader) in sources { names.insert(reader.name) }
+        return names
+    }
     /// Bytes that are not known to be zero.
     public var dataBytes: UInt64 { extents.reduce(0) { $0 + $1.count } << Sector.shift }
     public var extentCount: Int { extents.count }
