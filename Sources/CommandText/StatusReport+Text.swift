@@ -5,6 +5,14 @@ extension StatusReport {
     /// --watch); without it rates are averages since the mount.
     public func text(since earlier: (report: StatusReport, seconds: Double)? = nil) -> String {
         var table = TextTable([.left, .left])
+        if let past {
+            table.add(["volume", "\(volume)  (\(size(sizeBytes)))"])
+            table.add(["as it was at", "lsn \(past.lsn) of \(past.time)"])
+            table.add(["health", ([health.rawValue] + problems).joined(separator: "; ")])
+            table.add(["mounted", mountedText])
+            table.add(["reads", "\(reads), \(size(readBytes))"])
+            return table.text
+        }
         table.add(["volume", "\(volume)  (\(size(sizeBytes)), \(uuid))"])
         table.add(["health", ([health.rawValue] + problems).joined(separator: "; ")])
         table.add(["mounted", mountedText])

@@ -7,7 +7,7 @@ public struct StatusReport: Codable, Hashable, Sendable {
     /// `ok`, `degraded` (works, but look at `problems`), `failed` (writes are refused).
     public enum Health: String, Codable, Sendable { case ok, degraded, failed }
 
-    /// A full snapshot.
+    /// A full snapshot, or another point.
     public struct Snapshot: Codable, Hashable, Sendable {
         public var lsn: UInt64
         public var time: String
@@ -41,6 +41,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var durableTime: String?
     public var lastFlushTime: String?
     public var lastSnapshot: Snapshot?
+    /// The point that a past mount shows; then most of the rest is not filled in.
+    public var past: Snapshot?
 
     public var ringBytes: UInt64 = 0
     public var ringUsedBytes: UInt64 = 0
@@ -82,6 +84,7 @@ public struct StatusReport: Codable, Hashable, Sendable {
         case durableTime = "durable_time"
         case lastFlushTime = "last_flush_time"
         case lastSnapshot = "last_snapshot"
+        case past
         case ringBytes = "ring_bytes"
         case ringUsedBytes = "ring_used_bytes"
         case walBytes = "wal_bytes"

@@ -37,6 +37,9 @@ extension FuseMount {
             .filter { $0.type == "fuse.logdisk" && $0.source == source }.map(\.path)
     }
 
+    /// Throws unless a mount can be made on the folder `path`.
+    public static func check(_ path: String) throws(MountError) { _ = try MountPoint.check(path) }
+
     /// Whether the mount there has lost its process.
     public static func isStale(_ path: String) -> Bool {
         isMountPoint(path) && MountPoint.isDisconnected(path)

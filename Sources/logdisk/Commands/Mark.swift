@@ -28,6 +28,7 @@ struct Mark: ParsableCommand {
     func run() throws {
         let location = VolumeLocation(volume)
         let point: PointReply
+        try location.mustBeLive()
         if let client = try location.client() {
             point = try client.post("/v1/mark", NameRequest(name: name))
         } else {

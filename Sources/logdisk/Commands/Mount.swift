@@ -20,6 +20,10 @@ struct Mount: ParsableCommand {
               losetup --find --show --direct-io=on /mnt/vol/disk.img
 
             curl --unix-socket /srv/vol/control.sock http://localhost/metrics shows its metrics.
+
+            With --at the file shows a past state, at once and read-only, while the volume goes on:
+
+              logdisk mount /srv/vol /mnt/past --at -15m
             """)
 
     enum OnFull: String, ExpressibleByArgument, CaseIterable {
@@ -51,9 +55,19 @@ struct Mount: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "When the log's disk is full: hold the writers, or fail them with ENOSPC.",
+            "When the log's disk is full: hold the writers (the default), or fail them with ENOSPC.",
             valueName: "hold|fail"))
-    var onFull = OnFull.hold
+    var onFull: OnFull?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Show the volume as it was, read-only; it may be mounted elsewhere meanwhile.",
+            valueName: "TARGET"))
+    var at: String?
+
+    @Flag(help: "With --at: go back to the last flush at or before the point.")
+    var barrier = false
 
     /// Set by this command for the process that it starts.
     @Flag(help: .hidden)
@@ -62,9 +76,10 @@ struct Mount: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
+        let isPast = try isPast()
         let options = try daemonOptions()
         if foreground || reportStart {
-            try serve(options)
+            if isPast { try servePast() } else { try serve(options) }
         } else {
             try startInBackground()
         }
@@ -90,7 +105,7 @@ struct Mount: ParsableCommand {
             options.snapshotSeconds = seconds
         }
         options.allowOther = allowOther
-        options.onFull = onFull == .hold ? .hold : .fail
+        options.onFull = onFull == .fail ? .fail : .hold
         return options
     }
 
@@ -103,7 +118,7 @@ struct Mount: ParsableCommand {
         do {
             try daemon.run { warnings in
                 if reportStart {
-                    StartReport.ready(warnings: warnings).send()
+                    StartReport.ready(warnings: warnings, words: "").send()
                 } else {
                     for warning in warnings { Terminal.warn(warning) }
                     try? printReady(places)
@@ -125,18 +140,17 @@ struct Mount: ParsableCommand {
         Interruption.begin()
         let location = VolumeLocation(volume)
         _ = try location.superblock()
-        var arguments = [
-            "mount", volume, mountPoint, "--report-start", "--on-full", onFull.rawValue,
-        ]
+        var arguments = ["mount", volume, mountPoint, "--report-start"] + pastArguments
+        if let onFull { arguments += ["--on-full", onFull.rawValue] }
         if let ring { arguments += ["--ring", ring] }
         if let snapshotEvery { arguments += ["--snapshot-every", snapshotEvery] }
         if allowOther { arguments.append("--allow-other") }
         let log = MountLog(volume: location.path)
         log.putAwayIfLarge()
         switch try BackgroundProcess.start(arguments, logPath: log.path) {
-        case .ready(let warnings):
+        case .ready(let warnings, let words):
             for warning in warnings { Terminal.warn(warning) }
-            try printReady(Places(volume: volume, mountPoint: mountPoint))
+            try printReady(Places(volume: location.path, mountPoint: mountPoint), words)
         case .failed(let status, let message):
             throw ReportedFailure(status: status, message: message)
         case .died:
@@ -147,7 +161,7 @@ struct Mount: ParsableCommand {
     }
 
     /// Absolute paths.
-    private struct Places {
+    struct Places {
         let volume: String
         let mountPoint: String
 
@@ -157,17 +171,22 @@ struct Mount: ParsableCommand {
         }
     }
 
-    private func printReady(_ places: Places) throws {
+    /// `point` says which state a past mount shows; empty for a live one.
+    func printReady(_ places: Places, _ point: String = "") throws {
         let file = "\(places.mountPoint)/disk.img"
         if output.json {
-            return try Terminal.json([
+            var answer = [
                 "file": file, "mount_point": places.mountPoint, "volume": places.volume,
-            ])
+            ]
+            if !point.isEmpty { answer["point"] = point }
+            return try Terminal.json(answer)
         }
+        let state = point.isEmpty ? "" : " as it was at \(point)"
+        let readOnly = point.isEmpty ? "" : "--read-only "
         Terminal.out(
             """
-            \(volume) is mounted: \(file)
-            as a disk:  losetup --find --show --direct-io=on \(file)
+            \(volume)\(state) is mounted: \(file)
+            as a disk:  losetup --find --show \(readOnly)--direct-io=on \(file)
             end it:     logdisk unmount \(mountPoint)
             """)
     }

@@ -26,6 +26,7 @@ struct Snapshot: ParsableCommand {
         let location = VolumeLocation(volume)
         if let name { try MarkName.check(name, object: volume) }
         let snapshot: SnapshotReply
+        try location.mustBeLive()
         if let client = try location.client() {
             snapshot = try client.post("/v1/snapshot", NameRequest(name: name))
         } else {

@@ -49,6 +49,7 @@ struct Status: ParsableCommand {
     }
 
     private static func report(_ location: VolumeLocation) throws -> StatusReport {
+        if let past = try location.pastClient() { return try past.get("/v1/status") }
         guard let holder = try location.holder(), holder.isMount else {
             return try OfflineStatus.report(location)
         }

@@ -27,6 +27,7 @@ struct Unmount: ParsableCommand {
 
     func run() throws {
         let location = VolumeLocation(target)
+        if let past = try location.pastClient() { return try unmount(past, location) }
         if try removeStale(location) { return }
         guard location.isVolume else {
             throw CommandFailure(
@@ -57,6 +58,29 @@ struct Unmount: ParsableCommand {
     private struct Unmounted: Encodable {
         var volume: String
         var lsn: UInt64
+    }
+
+    /// Ends a past mount, or takes it away where its process is dead.
+    private func unmount(_ past: ControlClient, _ location: VolumeLocation) throws {
+        let mountPoint = location.mountPoint ?? target
+        if FuseMount.isStale(mountPoint) {
+            try translating(target) { try FuseMount.unmount(mountPoint, .lazy) }
+            Terminal.warn("the process of the mount on \(mountPoint) had died; removed the mount")
+        } else {
+            do {
+                let reply: AcceptedReply = try past.post("/v1/unmount")
+                while kill(reply.pid, 0) == 0 { usleep(5_000) }
+            } catch let failure as CommandFailure where failure.status == .unreachable {
+                // The process may have been quicker to end than its answer to arrive.
+                guard FuseMount.source(of: mountPoint) == nil else { throw failure }
+            }
+        }
+        if output.json {
+            try Terminal.json(
+                Unmounted(volume: location.path, lsn: location.past?.rawValue ?? 0))
+        } else {
+            Terminal.out("\(target): unmounted")
+        }
     }
 
     /// Takes away mounts of this volume whose process is dead: it would hold the volume's lock.

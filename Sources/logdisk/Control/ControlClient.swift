@@ -15,9 +15,11 @@ struct ControlClient: Sendable {
         configuration: HTTPClient.Configuration(
             timeout: HTTPClient.Configuration.Timeout(connect: .seconds(10))))
 
-    init(volume: String, object: String) throws(CommandFailure) {
+    init(
+        volume: String, socketName: String = ControlSocket.fileName, object: String
+    ) throws(CommandFailure) {
         self.object = object
-        socket = try ControlSocket(volume: volume)
+        socket = try ControlSocket(volume: volume, name: socketName)
     }
 
     func get<Reply: Decodable>(_ path: String) throws -> Reply {

@@ -33,10 +33,13 @@ final class ControlServer: Sendable {
     /// Requests whose answer is not written yet.
     private let inFlight = Atomic<Int>(0)
 
-    init(target: any ControlTarget, volume: String, log: Logger) throws(CommandFailure) {
+    init(
+        target: any ControlTarget, volume: String, socketName: String = ControlSocket.fileName,
+        log: Logger
+    ) throws(CommandFailure) {
         self.target = target
         self.log = log
-        socket = try ControlSocket(volume: volume)
+        socket = try ControlSocket(volume: volume, name: socketName)
     }
 
     /// Returns when the socket answers; throws when it cannot be made. Serves until the process

@@ -5,8 +5,7 @@
 //
 // Threads: the main thread serves the mount (and FuseMount's workers); one thread each archives,
 // takes snapshots by the clock, and waits for signals. Each sleeps while the volume is idle.
-// SIGTERM and SIGINT unmount: when the mount is in use it vanishes from the tree and ends with its
-// last user; a second signal takes it away from its users. SIGHUP is ignored.
+// What signals do stands in UnmountOnSignal.swift.
 
 import BlockModel
 import CLinux
@@ -43,9 +42,7 @@ final class MountDaemon: Sendable {
 
     /// Serves until unmounted. `didStart` is called, with warnings, when the file can be used.
     func run(didStart: ([String]) -> Void) throws(CommandFailure) {
-        SignalMask.block([SIGINT, SIGTERM])
-        signal(SIGHUP, SIG_IGN)
-        signal(SIGPIPE, SIG_IGN)
+        UnmountOnSignal.prepare()
         umask(0o077)
         var volumeOptions = ProtectedVolume.Options()
         volumeOptions.ringBytes = options.ringBytes
@@ -114,7 +111,7 @@ final class MountDaemon: Sendable {
         if let seconds = options.snapshotSeconds {
             Self.background("snapshots") { self.takeSnapshots(service, every: seconds) }
         }
-        Thread { self.waitForSignals(mount) }.start()
+        UnmountOnSignal.begin(mount, log)
     }
 
     private static func background(_ name: String, _ body: @escaping @Sendable () -> Void) {
@@ -167,26 +164,6 @@ final class MountDaemon: Sendable {
             }
         }
     }
-
-    private func waitForSignals(_ mount: FuseMount) {
-        var mode = UnmountMode.whenFree
-        while true {
-            let signal = SignalMask.wait(for: [SIGINT, SIGTERM])
-            log.notice("signal \(signal): unmounting")
-            do throws(MountError) {
-                try mount.requestUnmount(mode)
-            } catch {
-                if case .busy = error, mode == .whenFree {
-                    log.warning(
-                        "\(error); the mount ends with its last user, or at the next signal")
-                    try? mount.requestUnmount(.lazy)
-                } else {
-                    log.error("\(error)")
-                }
-            }
-            mode = .abort
-        }
-    }
 }
 
 /// The mount as its control socket sees it.
@@ -215,9 +192,14 @@ private final class MountTarget: ControlTarget {
 
     func archive() throws(CommandFailure) -> PointReply { try service.archive() }
 
-    func unmount() throws(CommandFailure) {
+    func unmount() throws(CommandFailure) { try mount.requestUnmountOnDemand() }
+}
+
+extension FuseMount {
+    /// The unmount that a command asked for, with its failure in words.
+    func requestUnmountOnDemand() throws(CommandFailure) {
         do throws(MountError) {
-            try mount.requestUnmount(.whenFree)
+            try requestUnmount(.whenFree)
         } catch {
             if error == .notMounted {
                 throw CommandFailure(

@@ -1,7 +1,7 @@
 // How a mount in the background tells the command that started it whether it runs.
 //
 // The command hands the child the write end of a pipe as descriptor 3. The child writes a line
-// `ready`, followed by warnings, a line each; or a line with the exit code, followed by the message
+// `ready`, a space and what is to be said of it, followed by warnings, a line each; or a line with the exit code, followed by the message
 // word for word as the command shall print it. An end without a line means that the child died.
 
 import CommandText
@@ -9,7 +9,7 @@ import Foundation
 
 /// What a child says of its start.
 enum StartReport: Equatable {
-    case ready(warnings: [String])
+    case ready(warnings: [String], words: String)
     case failed(ExitStatus, message: String)
     case died
 
@@ -18,7 +18,8 @@ enum StartReport: Equatable {
 
     var text: String {
         switch self {
-        case .ready(let warnings): (["ready"] + warnings).joined(separator: "\n") + "\n"
+        case .ready(let warnings, let words):
+            (["ready \(words)"] + warnings).joined(separator: "\n") + "\n"
         case .failed(let status, let message): "\(status.rawValue)\n\(message)"
         case .died: ""
         }
@@ -27,8 +28,10 @@ enum StartReport: Equatable {
     init(text: String) {
         let lines = text.split(separator: "\n", maxSplits: 1, omittingEmptySubsequences: false)
         let rest = lines.count == 2 ? String(lines[1]) : ""
-        if lines.first == "ready" {
-            self = .ready(warnings: rest.split(separator: "\n").map(String.init))
+        if let first = lines.first, first.hasPrefix("ready ") {
+            self = .ready(
+                warnings: rest.split(separator: "\n").map(String.init),
+                words: String(first.dropFirst("ready ".count)))
         } else if let code = lines.first.flatMap({ Int32($0) }),
             let status = ExitStatus(rawValue: code)
         {

@@ -109,6 +109,12 @@ struct VolumeHistory {
         return point
     }
 
+    /// Whether the state at `lsn` needs records that are in the log of an unmounted volume only.
+    func needsTail(for lsn: LSN) -> Bool {
+        let archived = (catalogue.records + catalogue.snapshots).map(\.last.lsn).max() ?? .zero
+        return !isMounted && lsn > archived
+    }
+
     static func clock() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)

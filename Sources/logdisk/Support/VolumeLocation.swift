@@ -1,5 +1,6 @@
 // Which volume the user means: its folder, or where it is mounted.
 
+import BlockModel
 import CommandText
 import DiskIO
 import Foundation
@@ -14,13 +15,18 @@ struct VolumeLocation: Sendable {
     let path: String
     /// Where it is mounted, if that is what the user named.
     let mountPoint: String?
+    /// Which state is shown there, where the user named a past mount.
+    let past: LSN?
 
     init(_ argument: String) {
         object = argument
         if let source = FuseMount.source(of: argument) {
-            path = source
+            let place = PastPlace(source: source)
+            path = place?.volume ?? source
+            past = place?.lsn
             mountPoint = PathText.canonical(argument)
         } else {
+            past = nil
             path = PathText.canonical(argument)
             mountPoint = nil
         }
@@ -42,7 +48,19 @@ struct VolumeLocation: Sendable {
     /// A client of the running mount; nil when the volume is not mounted.
     func client() throws(CommandFailure) -> ControlClient? { try client(superblock()) }
 
-    /// The same, of a volume whose superblock is known to be good.
+    /// A client of the past mount that the user named; nil when it is none.
+    func pastClient() throws(CommandFailure) -> ControlClient? {
+        guard past != nil, let mountPoint else { return nil }
+        return try ControlClient(
+            volume: path, socketName: PastPlace.socketName(mountPoint), object: object)
+    }
+
+    /// Throws where the user named a past mount, which the caller cannot change.
+    func mustBeLive() throws(CommandFailure) {
+        if past != nil { throw .isPast(object) }
+    }
+
+    /// A client of the running mount of a volume whose superblock is known to be good.
     func client(_: Superblock) throws(CommandFailure) -> ControlClient? {
         guard let holder = VolumeFolder.holder(path, on: DiskStorage()) else { return nil }
         guard holder.isMount else {

@@ -1,0 +1,64 @@
+// logdisk mount --at: the volume as it was, read-only, beside the live one.
+
+import CommandText
+import Foundation
+import History
+
+extension Mount {
+    /// Whether a past state is asked for; throws where the options do not go together.
+    func isPast() throws(CommandFailure) -> Bool {
+        guard at != nil else {
+            guard !barrier else {
+                throw CommandFailure(
+                    .usage, volume, "--barrier needs --at",
+                    hint: "logdisk mount \(volume) \(mountPoint) --at TARGET --barrier")
+            }
+            return false
+        }
+        let unfit = [
+            ("--ring", ring != nil), ("--snapshot-every", snapshotEvery != nil),
+            ("--on-full", onFull != nil),
+        ]
+        if let option = unfit.first(where: { $0.1 })?.0 {
+            throw CommandFailure(
+                .usage, volume, "\(option) does not go with --at",
+                cause: "a past state is not written to")
+        }
+        return true
+    }
+
+    /// Serves the past state in this process.
+    func servePast() throws {
+        do throws(CommandFailure) {
+            try runPastDaemon()
+        } catch {
+            // Has no effect once the start was reported.
+            if reportStart {
+                StartReport.failed(error.status, message: error.text(verb: "mount")).send()
+            }
+            throw error
+        }
+    }
+
+    private func runPastDaemon() throws(CommandFailure) {
+        let location = VolumeLocation(volume)
+        let target = try VolumeHistory.target(at ?? "", "--at")
+        let daemon = PastDaemon(
+            location, at: target, barrier: barrier, mountPoint: mountPoint, allowOther: allowOther)
+        let places = Places(volume: location.path, mountPoint: mountPoint)
+        try daemon.run { point in
+            if reportStart {
+                StartReport.ready(warnings: [], words: point.stamp.words).send()
+            } else {
+                try? printReady(places, point.stamp.words)
+                fflush(nil)
+            }
+        }
+    }
+
+    /// What the serving process is started with.
+    var pastArguments: [String] {
+        guard let at else { return [] }
+        return ["--at", at] + (barrier ? ["--barrier"] : [])
+    }
+}
