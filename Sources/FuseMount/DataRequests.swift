@@ -1,5 +1,5 @@
-// Read, write and sync: the way of every block. These kinds of request, which only ever concern the
-// one file, the workers answer themselves, in the kernel's own format (<linux/fuse.h>, protocol 7.9
+// Read, write and sync: the way of every block. These kinds of request, which concern the one file
+// (or are reads of a past state), the workers answer themselves, in the kernel's own format (<linux/fuse.h>, protocol 7.9
 // and later); libfuse would allocate, lock twice and gather the reply from pieces for each. All
 // others go through libfuse.
 //
@@ -66,6 +66,7 @@ struct DataRequest {
     /// A write beyond the end has no space; one across the end is short, but with O_DIRECT, where
     /// the kernel makes EIO of a short answer, it has no space.
     private func write(to file: ServedFile) {
+        guard header.nodeid == Inode.file else { return reply(error: EROFS) }
         let request = (memory + Self.headerBytes).load(as: fuse_write_in.self)
         let size = UInt64(request.size)
         let space = file.byteCount - min(request.offset, file.byteCount)
@@ -96,11 +97,13 @@ struct DataRequest {
         // max_read is part of the mount's options.
         guard count <= ServedFile.transferBytesMax else { return reply(error: EINVAL) }
         let target = memory + Self.payloadOffset
+        let bytes = UnsafeMutableRawBufferPointer(start: target, count: count)
         do throws(DeviceError) {
-            if count > 0 {
-                try file.device.read(
-                    into: UnsafeMutableRawBufferPointer(start: target, count: count),
-                    at: request.offset)
+            if header.nodeid != Inode.file {
+                guard let past = file.openPasts.device(request.fh) else { throw .invalid }
+                try past.read(into: bytes, at: request.offset)
+            } else if count > 0 {
+                try file.device.read(into: bytes, at: request.offset)
             }
         } catch {
             return reply(error: error.rawValue)
@@ -111,6 +114,7 @@ struct DataRequest {
     /// fsync and fdatasync; also what the kernel sends after each write of an O_SYNC or O_DSYNC
     /// file, before write(2) returns.
     private func flush(_ file: ServedFile) {
+        guard header.nodeid == Inode.file else { return send(from: memory, bodyBytes: 0) }
         file.pool.beginsFlush()
         do throws(DeviceError) {
             try file.device.flush()

@@ -9,6 +9,8 @@ public struct MountOptions: Sendable {
     public var fileName: String
     /// What `mount` and `df` show as the source.
     public var fileSystemName: String
+    /// Shown in the folder `at` beside the file; nil: there is none.
+    public var pasts: (any PastStates)?
     /// Threads at most. One or two serve what does not block; each request that the device holds
     /// up (a flush, a read from a disk, a full ring) keeps one more.
     public var threads: Int

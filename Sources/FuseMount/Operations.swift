@@ -24,7 +24,7 @@ enum Operations {
             Operations.setAttributes(request, inode, new, wanted)
         }
         table.open = { request, inode, info in Operations.open(request, inode, info) }
-        table.release = { request, _, _ in fuse_reply_err(request, 0) }
+        table.release = { request, inode, info in Operations.release(request, inode, info) }
         table.readdir = { request, inode, size, offset, _ in
             Operations.list(request, inode, size, offset)
         }
@@ -84,16 +84,18 @@ enum Operations {
         _ request: fuse_req_t?, _ parent: fuse_ino_t, _ name: UnsafePointer<CChar>?
     ) {
         withFile(request) { file in
-            // Inode 0: there is no such name, and there never will be.
+            // Inode 0: there is no such name; and, but for past states, there never will be.
             var entry = fuse_entry_param()
             entry.attr_timeout = ServedFile.cacheSeconds
             entry.entry_timeout = ServedFile.cacheSeconds
-            if parent == Inode.root, let name, strcmp(name, file.name) == 0,
-                let status = file.status(of: Inode.file)
+            if let name, let inode = inode(String(cString: name), in: parent, of: file),
+                let status = file.status(of: inode)
             {
-                entry.ino = Inode.file
+                entry.ino = inode
                 entry.attr = status
             }
+            // What a name means changes as time goes on.
+            if parent == Inode.past { entry.entry_timeout = 0 }
             fuse_reply_entry(request, &entry)
         }
     }
@@ -123,10 +125,11 @@ enum Operations {
         _ request: fuse_req_t?, _ inode: fuse_ino_t, _ info: UnsafeMutablePointer<fuse_file_info>?
     ) {
         withFile(request) { file in
-            guard inode == Inode.file, let info else {
-                fuse_reply_err(request, inode == Inode.root ? EISDIR : ENOENT)
+            guard let info, inode == Inode.file || PastFiles.isFile(inode) else {
+                fuse_reply_err(request, file.status(of: inode) != nil ? EISDIR : ENOENT)
                 return
             }
+            if inode != Inode.file { return openPast(request, inode, info, file) }
             guard info.pointee.flags & O_ACCMODE == O_RDONLY || !file.isReadOnly else {
                 fuse_reply_err(request, EROFS)
                 return
@@ -139,12 +142,11 @@ enum Operations {
     private static func list(
         _ request: fuse_req_t?, _ inode: fuse_ino_t, _ size: Int, _ offset: off_t
     ) {
-        guard inode == Inode.root else {
-            fuse_reply_err(request, ENOTDIR)
-            return
-        }
         withFile(request) { file in
-            let names = [(".", Inode.root), ("..", Inode.root), (file.name, Inode.file)]
+            guard let names = entries(of: inode, in: file) else {
+                fuse_reply_err(request, ENOTDIR)
+                return
+            }
             withUnsafeTemporaryAllocation(byteCount: min(size, 4096), alignment: 8) { target in
                 var used = 0
                 for (index, (name, inode)) in names.enumerated() where index >= offset {

@@ -16,6 +16,9 @@ import Synchronization
 enum Inode {
     static let root = fuse_ino_t(FUSE_ROOT_ID)
     static let file: fuse_ino_t = 2
+    static let past: fuse_ino_t = 3
+    /// The folder of past states (PastStates.swift).
+    static let pastName = "at"
 }
 
 /// The file of a mount, as libfuse's user data.
@@ -30,6 +33,9 @@ final class ServedFile: Sendable {
     let isReadOnly: Bool
     let name: String
     let pool: WorkerPool
+    /// Past states, where the mount shows them.
+    let pasts: (any PastStates)?
+    let openPasts = PastFiles()
     /// Set by writes, taken by the next request for attributes: the modification time costs the
     /// data path no clock. Relaxed: it orders nothing.
     private let wasWritten = Atomic<Bool>(false)
@@ -51,6 +57,7 @@ final class ServedFile: Sendable {
         byteCount = device.byteCount
         isReadOnly = device.isReadOnly
         name = options.fileName
+        pasts = options.pasts
         pool = WorkerPool(threadsMax: options.threads)
         let access: mode_t = options.allowOther ? 0o666 : 0o600
         directoryMode = options.allowOther ? 0o755 : 0o700
@@ -65,10 +72,13 @@ final class ServedFile: Sendable {
         if !wasWritten.load(ordering: .relaxed) { wasWritten.store(true, ordering: .relaxed) }
     }
 
-    /// Attributes of the folder or the file; nil for any other inode.
+    /// Attributes of a folder or a file; nil for an inode that cannot be.
     func status(of inode: fuse_ino_t) -> stat? {
-        guard inode == Inode.root || inode == Inode.file else { return nil }
-        let isFile = inode == Inode.file
+        let isPastFile = PastFiles.isFile(inode)
+        let isFile = inode == Inode.file || isPastFile
+        guard
+            isFile || inode == Inode.root || inode == Inode.past || PastFiles.isDirectory(inode)
+        else { return nil }
         return attributes.withLock { attributes in
             if wasWritten.exchange(false, ordering: .relaxed) {
                 attributes.modified = Self.now()
@@ -77,7 +87,8 @@ final class ServedFile: Sendable {
             var status = stat()
             status.st_ino = ino_t(inode)
             status.st_nlink = isFile ? 1 : 2
-            status.st_mode = isFile ? S_IFREG | attributes.mode : S_IFDIR | directoryMode
+            let mode = isPastFile ? attributes.mode & 0o444 : attributes.mode
+            status.st_mode = isFile ? S_IFREG | mode : S_IFDIR | directoryMode
             status.st_uid = isFile ? attributes.user : geteuid()
             status.st_gid = isFile ? attributes.group : getegid()
             status.st_size = isFile ? off_t(byteCount) : 4096

@@ -97,10 +97,11 @@ final class MountDaemon: Sendable {
                 log.notice("removing the mount of a process that died from \(mountPoint)")
                 try FuseMount.unmount(mountPoint, .lazy)
             }
+            var mountOptions = MountOptions(
+                allowOther: options.allowOther, fileSystemName: location.path)
+            mountOptions.pasts = LivePast(service, mountPoint: mountPoint)
             return try FuseMount(
-                device: service.volume, mountPoint: mountPoint,
-                options: MountOptions(
-                    allowOther: options.allowOther, fileSystemName: location.path))
+                device: service.volume, mountPoint: mountPoint, options: mountOptions)
         } catch { throw CommandFailure(error, object: mountPoint) }
     }
 

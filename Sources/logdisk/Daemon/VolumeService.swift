@@ -32,7 +32,7 @@ final class VolumeService: Sendable {
 
     /// What a problem concerns; a new one of the same area replaces the old.
     enum ProblemArea: Int, Comparable {
-        case archive, gap, snapshot
+        case archive, gap, snapshot, past
 
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
     }
@@ -93,6 +93,10 @@ final class VolumeService: Sendable {
     }
 
     var identity: SegmentIdentity { Self.identity(folder.superblock) }
+
+    var leases: LeaseFolder {
+        LeaseFolder(storage: folder.storage, directory: folder.logDirectory + "/leases")
+    }
 
     private func logRecovery() {
         for warning in folder.warnings { log.warning("\(warning)") }

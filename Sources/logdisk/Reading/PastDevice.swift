@@ -13,9 +13,12 @@ final class PastDevice: BlockDevice, @unchecked Sendable {
     private let readCount = Atomic<UInt64>(0)
     private let readByteCount = Atomic<UInt64>(0)
     private static let failuresMax = 16
+    private let didFail: @Sendable (String) -> Void
 
-    init(_ state: PastState) {
+    /// `didFail` is told, on the thread that reads, why a read failed.
+    init(_ state: PastState, didFail: @escaping @Sendable (String) -> Void = { _ in }) {
         self.state = state
+        self.didFail = didFail
         super.init()
     }
 
@@ -42,6 +45,7 @@ final class PastDevice: BlockDevice, @unchecked Sendable {
             failures.withLock {
                 if !$0.contains(text), $0.count < Self.failuresMax { $0.append(text) }
             }
+            didFail(text)
             throw .io
         }
     }
