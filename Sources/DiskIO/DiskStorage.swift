@@ -209,11 +209,11 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
 }
 
 /// The system's file tree.
-public final class DiskStorage: Storage, @unchecked Sendable {
+open class DiskStorage: Storage, @unchecked Sendable {
     // @unchecked: no state.
     public override init() {}
 
-    public override func open(
+    open override func open(
         _ path: String, _ options: OpenOptions
     ) throws(IOError) -> StorageFile {
         var flags = O_CLOEXEC | (options.access == .readOnly ? O_RDONLY : O_RDWR)

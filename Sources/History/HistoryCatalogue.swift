@@ -41,6 +41,8 @@ public final class HistoryCatalogue: Sendable {
     /// LSNs that cannot, between the least and greatest that are known of, in order.
     public let gaps: [HistoryGap]
 
+    /// Of a branch: what its snapshot at LSN 0, which is empty, stands for.
+    let base: PointInTimeView?
     let tailLog: (any TailLog)?
     let tail: TailIndex?
     let timeline: Timeline
@@ -48,9 +50,11 @@ public final class HistoryCatalogue: Sendable {
     private static let cachedIndexesMax = 2
 
     /// Reads every tail in `store`. `volume` decides which segments count; without it the volume of
-    /// the first usable segment does. Throws only when the store cannot be listed or reached.
+    /// the first usable segment does. `base` is the state below a branch's snapshot at LSN 0.
+    /// Throws only when the store cannot be listed or reached.
     public convenience init(
-        store: any SegmentStore, volume: VolumeID? = nil, tail tailLog: (any TailLog)? = nil
+        store: any SegmentStore, volume: VolumeID? = nil, tail tailLog: (any TailLog)? = nil,
+        base: PointInTimeView? = nil
     ) throws(HistoryError) {
         let stored: [StoredSegment]
         do throws(StoreError) { stored = try store.list() } catch { throw .store(error) }
@@ -72,7 +76,7 @@ public final class HistoryCatalogue: Sendable {
         }
         self.init(
             store: store, volume: owner, records: records, snapshots: snapshots,
-            unusable: unusable, tailLog: tailLog,
+            unusable: unusable, base: base, tailLog: tailLog,
             tail: tailLog.map {
                 TailIndex(
                     $0,
@@ -82,14 +86,15 @@ public final class HistoryCatalogue: Sendable {
 
     private init(
         store: any SegmentStore, volume: VolumeID?, records: [CataloguedSegment],
-        snapshots: [CataloguedSegment], unusable: [UnusableSegment], tailLog: (any TailLog)?,
-        tail: TailIndex?
+        snapshots: [CataloguedSegment], unusable: [UnusableSegment], base: PointInTimeView?,
+        tailLog: (any TailLog)?, tail: TailIndex?
     ) {
         self.store = store
         self.volume = volume
         self.records = records
         self.snapshots = snapshots
         self.unusable = unusable
+        self.base = base
         self.tailLog = tailLog
         self.tail = tail
         let newest = (records + snapshots).max { $0.name.last < $1.name.last }
@@ -107,7 +112,7 @@ public final class HistoryCatalogue: Sendable {
             snapshots: snapshots.filter { $0.name != name },
             unusable: unusable + [
                 UnusableSegment(name: name, byteCount: bytes, reason: reason)
-            ], tailLog: tailLog, tail: tail)
+            ], base: base, tailLog: tailLog, tail: tail)
     }
 
     /// Runs `body` on this history; where an index turns out to be damaged, on what remains

@@ -103,17 +103,11 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         _ history: HistoryCatalogue, _ plan: ViewPlan
     ) throws(HistoryError) -> Built {
         var builder = ViewMapBuilder()
-        let base = try SegmentReader(
-            plan.snapshot.name, footer: plan.snapshot.footer, in: history.store)
-        var sources: [ViewSource] = [.segment(base)]
-        builder.add(
-            try base.snapshotIndex().extents.map {
-                ViewExtent(
-                    start: $0.extent.start, count: $0.extent.count,
-                    location: ViewExtent.location(
-                        source: 0, sector: $0.dataOffset >> Sector.shift))
-            })
-        precondition(plan.runs.count < ViewExtent.sourcesMax)
+        var (sources, extents) = try base(of: plan, history)
+        builder.add(extents)
+        extents = []
+        let first = sources.count
+        precondition(first + plan.runs.count <= ViewExtent.sourcesMax)
         // Indexes are read and laid out by several threads, some at a time to bound the memory.
         let batch = 8
         for start in stride(from: 0, to: plan.runs.count, by: batch) {
@@ -129,7 +123,7 @@ public final class PointInTimeView: SnapshotSource, Sendable {
                     guard i < runs.count else { return }
                     do throws(HistoryError) {
                         let layer = try Self.layer(
-                            of: runs[i], source: 1 + start + i, history, plan)
+                            of: runs[i], source: first + start + i, history, plan)
                         layers.withLock { $0[i] = layer }
                     } catch {
                         failure.withLock { $0 = $0 ?? error }
@@ -143,12 +137,29 @@ public final class PointInTimeView: SnapshotSource, Sendable {
                 builder.add(layer?.extents ?? [])
             }
         }
-        let extents = builder.finish()
+        extents = builder.finish()
         // Segments of which nothing is visible any more need no block table.
         var isUsed = [Bool](repeating: false, count: sources.count)
         for extent in extents { isUsed[extent.source] = true }
         for i in sources.indices where !isUsed[i] { sources[i] = .unused }
         return Built(plan: plan, extents: extents, sources: sources)
+    }
+
+    /// What lies below all records: the snapshot, or what that of a branch stands for.
+    private static func base(
+        of plan: ViewPlan, _ history: HistoryCatalogue
+    ) throws(HistoryError) -> ([ViewSource], [ViewExtent]) {
+        if let below = history.base, plan.snapshot.first.lsn == .zero {
+            return (below.sources, below.extents)
+        }
+        let snapshot = try SegmentReader(
+            plan.snapshot.name, footer: plan.snapshot.footer, in: history.store)
+        let extents = try snapshot.snapshotIndex().extents.map {
+            ViewExtent(
+                start: $0.extent.start, count: $0.extent.count,
+                location: ViewExtent.location(source: 0, sector: $0.dataOffset >> Sector.shift))
+        }
+        return ([.segment(snapshot)], extents)
     }
 
     private struct Layer: Sendable {

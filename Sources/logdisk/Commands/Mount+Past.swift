@@ -1,8 +1,11 @@
 // logdisk mount --at: the volume as it was, read-only, beside the live one.
 
 import CommandText
+import DiskIO
 import Foundation
+import FuseMount
 import History
+import ProtectedVolume
 
 extension Mount {
     /// Whether a past state is asked for; throws where the options do not go together.
@@ -25,6 +28,30 @@ extension Mount {
                 cause: "a past state is not written to")
         }
         return true
+    }
+
+    /// Makes a branch and mounts it like any volume. One that cannot be mounted is not left.
+    func mountBranch(_ directory: String) throws {
+        guard let at else {
+            throw CommandFailure(
+                .usage, volume, "--branch needs --at",
+                hint: "logdisk mount \(volume) \(mountPoint) --at TARGET --branch \(directory)")
+        }
+        var mount = self
+        (mount.volume, mount.at, mount.branch, mount.barrier) = (directory, nil, nil, false)
+        _ = try mount.daemonOptions()  // says what is wrong with them before anything is made
+        try translating(mountPoint) { try FuseMount.check(mountPoint) }
+        let target = try VolumeHistory.target(at, "--at")
+        try BranchMaker.make(
+            directory, of: VolumeLocation(volume), at: target, barrier: barrier)
+        do {
+            try mount.run()
+        } catch {
+            if VolumeFolder.holder(PathText.canonical(directory), on: DiskStorage()) == nil {
+                _ = try? BranchMaker.remove(directory, parent: nil)
+            }
+            throw error
+        }
     }
 
     /// Serves the past state in this process.

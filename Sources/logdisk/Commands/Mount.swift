@@ -24,6 +24,11 @@ struct Mount: ParsableCommand {
             With --at the file shows a past state, at once and read-only, while the volume goes on:
 
               logdisk mount /srv/vol /mnt/past --at -15m
+
+            With --branch as well, it can be written to. The writes go to a volume of its own in \
+            DIR, with its own log; logdisk mount DIR MNT opens it again.
+
+              logdisk mount /srv/vol /mnt/try --at mark:before-upgrade --branch /srv/try
             """)
 
     enum OnFull: String, ExpressibleByArgument, CaseIterable {
@@ -66,6 +71,12 @@ struct Mount: ParsableCommand {
             valueName: "TARGET"))
     var at: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "With --at: make the past state writable; writes go to a new volume in this folder.",
+            valueName: "DIR"))
+    var branch: String?
+
     @Flag(help: "With --at: go back to the last flush at or before the point.")
     var barrier = false
 
@@ -76,6 +87,7 @@ struct Mount: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
+        if let branch { return try mountBranch(branch) }
         let isPast = try isPast()
         let options = try daemonOptions()
         if foreground || reportStart {
@@ -85,7 +97,7 @@ struct Mount: ParsableCommand {
         }
     }
 
-    private func daemonOptions() throws(CommandFailure) -> MountDaemon.Options {
+    func daemonOptions() throws(CommandFailure) -> MountDaemon.Options {
         var options = MountDaemon.Options()
         if let ring {
             let bytes = try OptionText.size(ring, "--ring")

@@ -24,7 +24,7 @@ final class LivePast: PastStates {
         do throws(CommandFailure) {
             let points = try translating(service.object) {
                 _ = try service.archive()
-                return try catalogue().points()
+                return try service.catalogue().points()
             }
             // A name with a slash cannot be a file's; nor can one that is too long.
             let marks = points.marks.map { "mark:\($0.name)" }
@@ -44,10 +44,10 @@ final class LivePast: PastStates {
                 target = try Target.parse(name, now: now)
             } catch { return nil }  // any name that is asked for, by a shell or a search
             return try translating(service.object) {
-                var history = try catalogue()
+                var history = try service.catalogue()
                 if needsNewest(target, history, now: now) {
                     _ = try service.archive()
-                    history = try catalogue()
+                    history = try service.catalogue()
                 }
                 return try history.resolve(target, now: now).stamp.lsn.rawValue
             }
@@ -77,14 +77,11 @@ final class LivePast: PastStates {
             purpose: "file below at", holder: "process \(getpid()) on \(mountPoint)")
         let everything = try leases.take(lease)
         defer { everything.release() }
-        let history = try catalogue()
+        let history = try service.catalogue()
         let point = try history.resolve(.lsn(lsn), now: VolumeHistory.clock())
         return try PastState(
-            point: point, view: PointInTimeView(history, at: lsn), leases: leases, lease)
-    }
-
-    private func catalogue() throws -> HistoryCatalogue {
-        try HistoryCatalogue(store: service.store, volume: service.identity.volume)
+            point: point, view: PointInTimeView(history, at: lsn), leases: leases, lease,
+            over: service.base)
     }
 
     /// Whether what is not in segments yet may decide what `target` is.

@@ -45,7 +45,7 @@ final class PastDaemon: Sendable {
         let state = try PastState.open(
             location, at: target, barrier: barrier, purpose: "past mount",
             holder: "process \(getpid()) on \(mountPoint)")
-        defer { state.lease.release() }
+        defer { state.release() }
         let device = PastDevice(state)
         let place = PastPlace(volume: location.path, lsn: state.view.lsn)
         let mount: FuseMount
@@ -105,6 +105,10 @@ struct PastPlace: Equatable, Sendable {
             ($0 ^ UInt64($1)) &* 0x100_0000_01b3
         }
         return "past-\(String(hash, radix: 16)).sock"
+    }
+
+    static func isSocketName(_ file: String) -> Bool {
+        file.hasPrefix("past-") && file.hasSuffix(".sock")
     }
 }
 

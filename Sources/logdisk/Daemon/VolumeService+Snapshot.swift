@@ -119,7 +119,7 @@ extension VolumeService {
     /// The volume at `lsn` as history has it; nil behind a gap, where the image alone must do.
     private func history(at lsn: LSN) throws -> PointInTimeView? {
         do {
-            let history = try HistoryCatalogue(store: store, volume: identity.volume)
+            let history = try catalogue()
             return try PointInTimeView(history, at: lsn)
         } catch HistoryError.notRestorable {
             return nil

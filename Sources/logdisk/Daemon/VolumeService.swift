@@ -22,6 +22,8 @@ final class VolumeService: Sendable {
     let folder: VolumeFolder
     let volume: ProtectedVolume
     let store: DirectoryStore
+    /// What a branch stands on; nil for a volume of its own.
+    let base: PastState?
     let archiver: Archiver
     let log: Logger
     private let archiving = Mutex(())
@@ -44,8 +46,11 @@ final class VolumeService: Sendable {
         path = location.path
         object = location.object
         self.log = log
+        let base = try location.base()
+        self.base = base
         let folder = try translating(location.object) {
-            try VolumeFolder.open(location.path, on: DiskStorage(), purpose: purpose)
+            try VolumeFolder.open(
+                location.path, on: location.storage(over: base), purpose: purpose)
         }
         self.folder = folder
         do {
@@ -93,6 +98,11 @@ final class VolumeService: Sendable {
     }
 
     var identity: SegmentIdentity { Self.identity(folder.superblock) }
+
+    /// What lies in segments at this moment.
+    func catalogue() throws(HistoryError) -> HistoryCatalogue {
+        try HistoryCatalogue(store: store, volume: identity.volume, base: base?.view)
+    }
 
     var leases: LeaseFolder {
         LeaseFolder(storage: folder.storage, directory: folder.logDirectory + "/leases")
@@ -200,7 +210,10 @@ final class VolumeService: Sendable {
     /// Drains, applies, checkpoints, archives, and gives the volume free. Nothing may be in flight.
     /// Throws after having closed all the same.
     func close() throws(CommandFailure) {
-        defer { folder.close() }
+        defer {
+            folder.close()
+            base?.release()
+        }
         // Best effort: without it the next mount takes the snapshot.
         if hasGap { _ = try? snapshot(name: nil) }
         stopping.store(true, ordering: .relaxed)

@@ -70,9 +70,10 @@ final class ImageCheck {
 
     private func openImage(_ access: OpenOptions.Access) throws -> StorageFile {
         let path = VolumeFolder.imagePath(history.location.path, superblock)
+        let storage = try history.location.storage(over: history.base)
         let image: StorageFile
         do throws(IOError) {
-            image = try DiskStorage().open(path, OpenOptions(access))
+            image = try storage.open(path, OpenOptions(access))
         } catch {
             throw error.isMissing ? VolumeError.imageMissing(path) : VolumeError.io(error)
         }

@@ -11,11 +11,12 @@ import History
 import LogFormat
 import ProtectedVolume
 
-/// A view with its lease. The lease ends when this is dropped.
+/// A view with leases on what it reads. They end when this is dropped.
 struct PastState: Sendable {
     let point: ResolvedPoint
     let view: PointInTimeView
-    let lease: HeldLease
+    /// Its own, and of a branch those of the states below.
+    private let leases: [HeldLease]
 
     /// Opens the state of the volume in `location` at `target`. Records that are not in segments
     /// yet are brought there first: by the mount, or, where there is none, by opening the volume.
@@ -40,20 +41,28 @@ struct PastState: Sendable {
         }
         return try translating(location.object) {
             let view = try PointInTimeView(history.catalogue, at: point.stamp.lsn)
-            return try PastState(point: point, view: view, leases: leases, everything)
+            return try PastState(
+                point: point, view: view, leases: leases, everything, over: history.base)
         }
     }
 
-    /// Of a view whose segments cannot go away before this returns.
+    /// Of a view whose segments cannot go away before this returns. `base` is what its volume
+    /// stands on, if that is a branch.
     init(
-        point: ResolvedPoint, view: PointInTimeView, leases: LeaseFolder, _ lease: Lease
+        point: ResolvedPoint, view: PointInTimeView, leases: LeaseFolder, _ lease: Lease,
+        over base: PastState?
     ) throws(IOError) {
         self.point = point
         self.view = view
         var lease = lease
         lease.at = view.lsn
         lease.segments = view.segments
-        self.lease = try leases.take(lease)
+        self.leases = [try leases.take(lease)] + (base?.leases ?? [])
+    }
+
+    /// Gives all leases back; the view must not be read any more.
+    func release() {
+        for lease in leases { lease.release() }
     }
 }
 

@@ -21,6 +21,8 @@ struct VolumeHistory {
     let missingNewest: CommandFailure?
     /// The log of an unmounted volume, if it can be read.
     let tail: WALTail?
+    /// What a branch stands on.
+    let base: PastState?
 
     init(_ location: VolumeLocation) throws(CommandFailure) {
         self.location = location
@@ -66,8 +68,10 @@ struct VolumeHistory {
         self.tail = tail
         missingNewest = missing
         let volume = superblock?.volume
+        let base = try location.base()
+        self.base = base
         catalogue = try translating(location.object) {
-            try HistoryCatalogue(store: store, volume: volume, tail: tail)
+            try HistoryCatalogue(store: store, volume: volume, tail: tail, base: base?.view)
         }
     }
 
