@@ -18,7 +18,7 @@ public final class DirectoryStore: SegmentStore {
         var open: [(name: SegmentName, file: StorageFile)] = []
         var uploads: UInt64 = 0
     }
-    private static let openMax = 32
+    private static let openMax = 128
     static let temporarySuffix = ".unfinished"
 
     public init(storage: Storage, directory: String) {

@@ -5,6 +5,17 @@ import BlockModel
 import LogFormat
 
 extension HistoryCatalogue {
+    /// Whether records that are not in this history yet could change what `target` is.
+    public func needsNewest(for target: Target, now: Int64) -> Bool {
+        guard let last else { return true }
+        return switch target {
+        case .now, .mark: true
+        case .time(let time): time >= last.wallNanoseconds
+        case .ago(let length): now - length >= last.wallNanoseconds
+        case .lsn(let lsn): lsn > last.lsn
+        }
+    }
+
     /// Finds the point that `target` means. A time means every record at or before it; equal times
     /// count. A time after the last record, but not after `now`, is the last record. `barrier`
     /// goes back to the last flush at or before the point, in the same unbroken range.

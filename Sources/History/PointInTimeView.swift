@@ -21,13 +21,15 @@ public final class PointInTimeView: SnapshotSource, Sendable {
     public let snapshot: SegmentName
     let extents: [ViewExtent]
     let sources: [ViewSource]
-    private let cache: BlockCache
+    let cache: BlockCache
+    /// Bytes of blocks kept for the next read.
+    public static let cacheBytesDefault = 128 << 20
 
     /// Plans and builds. `snapshot` pins the snapshot to stand on; nil takes the nearest one from
     /// which a chain of segments leads to `lsn`. Throws `.notRestorable` where none does.
     public init(
         _ catalogue: HistoryCatalogue, at lsn: LSN, snapshot: LSN? = nil,
-        cachedBlocksMax: Int = 128
+        cacheBytesMax: Int = PointInTimeView.cacheBytesDefault
     ) throws(HistoryError) {
         let built = try catalogue.tolerating { history throws(HistoryError) in
             try Self.build(history, try history.plan(to: lsn, snapshot: snapshot))
@@ -37,7 +39,7 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         self.snapshot = built.plan.snapshot.name
         extents = built.extents
         sources = built.sources
-        cache = BlockCache(capacity: cachedBlocksMax)
+        cache = BlockCache(bytesMax: cacheBytesMax)
     }
 
     /// The segments it reads; they must stay while it is used.

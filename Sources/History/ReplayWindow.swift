@@ -251,7 +251,7 @@ final class ReplayWindow: @unchecked Sendable {
     private func fillFromTail(_ copy: Copy) throws(HistoryError) {
         try view.sources[Int(copy.source)].read(
             into: target(copy), at: copy.streamOffset, source: Int(copy.source),
-            cache: BlockCache(capacity: 1))
+            cache: view.cache)
     }
 
     private func target(_ copy: Copy) -> UnsafeMutableRawBufferPointer {

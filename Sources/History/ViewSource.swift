@@ -1,8 +1,7 @@
-// Where the bytes of a view come from, and the cache of decompressed blocks.
+// Where the bytes of a view come from.
 
 import BlockModel
 import LogFormat
-import Synchronization
 
 /// One segment, or the records that are not in segments yet.
 enum ViewSource: Sendable {
@@ -35,17 +34,59 @@ enum ViewSource: Sendable {
             let position = offset + UInt64(done)
             let number = Int(position / blockBytes)
             let within = Int(position % blockBytes)
-            let block = try cache.block(source: source, number: number) {
-                () throws(HistoryError) in
-                let memory = RawMemory(count: reader.table[number].byteCount)
-                try reader.readBlock(number, into: memory.bytes)
-                return memory
+            let block = reader.table[number]
+            let count = min(target.count - done, block.byteCount - within)
+            let piece = UnsafeMutableRawBufferPointer(rebasing: target[done..<done + count])
+            let key = BlockCache.Key(source: source, number: number)
+            if block.isRaw {
+                try read(block, of: reader, from: within, into: piece, key, cache)
+            } else {
+                let memory = try cache.block(key) { () throws(HistoryError) in
+                    let memory = RawMemory(count: block.byteCount)
+                    try reader.readBlock(number, into: memory.bytes)
+                    return memory
+                }
+                piece.copyMemory(
+                    from: UnsafeRawBufferPointer(
+                        rebasing: memory.bytes[within..<within + count]))
             }
-            let count = min(target.count - done, block.count - within)
-            (target.baseAddress! + done).copyMemory(
-                from: block.bytes.baseAddress! + within, byteCount: count)
             done += count
         }
+    }
+
+    /// Of a block that is stored as it is, only what is asked for is read once the whole was
+    /// checked: from then on there is a checksum for each piece of it.
+    private static func read(
+        _ block: SegmentBlock, of reader: SegmentReader, from within: Int,
+        into target: UnsafeMutableRawBufferPointer, _ key: BlockCache.Key, _ cache: BlockCache
+    ) throws(HistoryError) {
+        guard let checks = cache.checks(key) else {
+            let memory = RawMemory(count: block.byteCount)
+            try reader.readBlock(block.number, into: memory.bytes)
+            cache.add(PieceChecks(UnsafeRawBufferPointer(memory.bytes)), key)
+            target.copyMemory(
+                from: UnsafeRawBufferPointer(
+                    rebasing: memory.bytes[within..<within + target.count]))
+            return
+        }
+        let size = PieceChecks.pieceBytes
+        let start = within / size * size
+        let end = min((within + target.count + size - 1) / size * size, block.byteCount)
+        if start == within, end == within + target.count {
+            try reader.readStored(into: target, at: block.storedOffset + UInt64(start))
+            guard checks.fit(UnsafeRawBufferPointer(target), from: start) else {
+                throw .damaged(reader.name, .checksum(.data, block: block.number))
+            }
+            return
+        }
+        let memory = RawMemory(count: end - start)
+        try reader.readStored(into: memory.bytes, at: block.storedOffset + UInt64(start))
+        guard checks.fit(UnsafeRawBufferPointer(memory.bytes), from: start) else {
+            throw .damaged(reader.name, .checksum(.data, block: block.number))
+        }
+        target.copyMemory(
+            from: UnsafeRawBufferPointer(
+                rebasing: memory.bytes[within - start..<within - start + target.count]))
     }
 
     private static func read(
@@ -67,45 +108,5 @@ enum ViewSource: Sendable {
             } catch { throw .source(error) }
             done += count
         }
-    }
-}
-
-/// Decompressed blocks, the least recently used dropped first. Any thread may call; two that miss
-/// the same block at once both read it.
-final class BlockCache: Sendable {
-    private struct Key: Hashable {
-        var source: Int
-        var number: Int
-    }
-    private struct State {
-        var blocks: [Key: (memory: RawMemory, used: UInt64)] = [:]
-        var clock: UInt64 = 0
-    }
-    private let capacity: Int
-    private let state = Mutex(State())
-
-    init(capacity: Int) { self.capacity = max(1, capacity) }
-
-    func block(
-        source: Int, number: Int, read: () throws(HistoryError) -> RawMemory
-    ) throws(HistoryError) -> RawMemory {
-        let key = Key(source: source, number: number)
-        let known: RawMemory? = state.withLock { state in
-            state.clock += 1
-            guard let found = state.blocks[key] else { return nil }
-            state.blocks[key] = (found.memory, state.clock)
-            return found.memory
-        }
-        if let known { return known }
-        let memory = try read()
-        state.withLock { state in
-            if state.blocks.count >= capacity,
-                let oldest = state.blocks.min(by: { $0.value.used < $1.value.used })
-            {
-                state.blocks[oldest.key] = nil
-            }
-            state.blocks[key] = (memory, state.clock)
-        }
-        return memory
     }
 }

@@ -87,7 +87,7 @@ import Testing
             let lsn = LSN(UInt64(random.below(Int(last.rawValue) + 1)))
             let pin =
                 random.chance(0.3) ? world.snapshots.filter { $0 <= lsn }.randomElement() : nil
-            let view = try PointInTimeView(history, at: lsn, snapshot: pin, cachedBlocksMax: 2)
+            let view = try PointInTimeView(history, at: lsn, snapshot: pin, cacheBytesMax: 4096)
             let image = volume.image(at: lsn)
             #expect(try view.contents() == image, "lsn \(lsn)")
             let low = random.below(image.count)

@@ -45,7 +45,7 @@ final class LivePast: PastStates {
             } catch { return nil }  // any name that is asked for, by a shell or a search
             return try translating(service.object) {
                 var history = try service.catalogue()
-                if needsNewest(target, history, now: now) {
+                if history.needsNewest(for: target, now: now) {
                     _ = try service.archive()
                     history = try service.catalogue()
                 }
@@ -82,16 +82,5 @@ final class LivePast: PastStates {
         return try PastState(
             point: point, view: PointInTimeView(history, at: lsn), leases: leases, lease,
             over: service.base)
-    }
-
-    /// Whether what is not in segments yet may decide what `target` is.
-    private func needsNewest(_ target: Target, _ history: HistoryCatalogue, now: Int64) -> Bool {
-        guard let last = history.last else { return true }
-        return switch target {
-        case .now, .mark: true
-        case .time(let time): time >= last.wallNanoseconds
-        case .ago(let length): now - length >= last.wallNanoseconds
-        case .lsn(let lsn): lsn > last.lsn
-        }
     }
 }

@@ -29,7 +29,7 @@ struct PastState: Sendable {
         let everything = Lease(purpose: purpose, holder: holder)
         let first = try translating(location.object) { try leases.take(everything) }
         defer { first.release() }
-        var history = try VolumeHistory(location)
+        var history = try VolumeHistory(location, for: target)
         var point = try history.resolve(target, barrier: barrier)
         if history.needsTail(for: point.stamp.lsn) {
             try VolumeService.withUnmounted(location, purpose: purpose) {

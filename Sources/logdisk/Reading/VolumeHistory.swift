@@ -24,7 +24,10 @@ struct VolumeHistory {
     /// What a branch stands on.
     let base: PastState?
 
-    init(_ location: VolumeLocation) throws(CommandFailure) {
+    /// Where `target` is given, a mount is not asked for newer records than that needs.
+    init(
+        _ location: VolumeLocation, for target: Target? = nil
+    ) throws(CommandFailure) {
         self.location = location
         let storage = DiskStorage()
         var missing: CommandFailure?
@@ -51,8 +54,20 @@ struct VolumeHistory {
         let store = DirectoryStore(storage: storage, directory: logs + "/segments")
         self.store = store
         var tail: WALTail?
+        let base = try location.base()
+        self.base = base
         if let superblock, let client = try location.client(superblock) {
             isMounted = true
+            if let target {
+                let found = try translating(location.object) {
+                    try HistoryCatalogue(
+                        store: store, volume: superblock.volume, base: base?.view)
+                }
+                if !found.needsNewest(for: target, now: Self.clock()) {
+                    (catalogue, self.tail, missingNewest) = (found, nil, nil)
+                    return
+                }
+            }
             missing = Self.archive(client)
         } else if let superblock {
             isMounted = false
@@ -68,8 +83,6 @@ struct VolumeHistory {
         self.tail = tail
         missingNewest = missing
         let volume = superblock?.volume
-        let base = try location.base()
-        self.base = base
         catalogue = try translating(location.object) {
             try HistoryCatalogue(store: store, volume: volume, tail: tail, base: base?.view)
         }
