@@ -250,20 +250,6 @@ extension EndToEnd {
             }
         }
 
-        private func fill(_ path: String, with words: String, count: Int) throws {
-            let descriptor = open(path, O_WRONLY | O_CLOEXEC)
-            try #require(descriptor >= 0)
-            defer { close(descriptor) }
-            var noise = SeededGenerator(seed: UInt64(words.utf8.reduce(5) { $0 * 31 + Int($1) }))
-            let block = (0..<count / 8).map { _ in noise.next() }
-            let n = block.withUnsafeBytes { pwrite(descriptor, $0.baseAddress, $0.count, 65536) }
-            try #require(n == count && fsync(descriptor) == 0)
-        }
-
-        private func digest(_ scratch: Scratch, _ path: String) throws -> String {
-            String(try scratch.run("sha256sum", path).output.prefix(64))
-        }
-
         private func size(_ path: String) throws -> UInt64 {
             var status = stat()
             try #require(stat(path, &status) == 0)
