@@ -94,10 +94,12 @@ public final class ThinFile: StorageFile, @unchecked Sendable {
         guard durability == .deferred, offset % UInt64(Self.sectorBytes) == 0 else {
             throw IOError(.write, path, 22)  // EINVAL
         }
-        let written = try data.writeSome(vectors, at: offset, .deferred)
-        let whole = written / Self.sectorBytes * Self.sectorBytes
-        // Less than a sector: the caller would go on in the middle of it.
-        guard whole > 0 else { throw IOError(.write, path, 5) }
+        var whole = 0
+        // After less than a sector the caller would go on in the middle of it: once more.
+        while whole == 0 {
+            let written = try data.writeSome(vectors, at: offset, .deferred)
+            whole = written / Self.sectorBytes * Self.sectorBytes
+        }
         // After the data: a reader that sees the bit finds them.
         try setPresent(from: offset, count: UInt64(whole))
         return whole
