@@ -11,6 +11,8 @@ import sys
 import time
 
 from .loads import QD1, QD16, run_fio
+from .middle import median
+from .past import past
 from .subjects import Logdisk
 
 RING_MIB = 64
@@ -169,11 +171,10 @@ def given_to_disk(pid):
     return int(re.search(r"^write_bytes: (\d+)", text, re.M).group(1))
 
 
-def median(values):
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+def past_states(work, template, program, options):
+    """Past mounts of a volume with a long history."""
+    return with_volume(work, template, program, lambda subject: past(subject, options))
 
 
 SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "allocations": allocations,
-            "idle": idle}
+            "past": past_states, "idle": idle}

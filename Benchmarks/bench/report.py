@@ -1,6 +1,9 @@
 """Results as tables. A target counts as reached within 5 % of it: the noise of such runs."""
-from .extras import ALLOCATIONS_MAX, IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX, median
+from .extras import ALLOCATIONS_MAX, IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX
 from .loads import LOADS
+from .middle import median
+from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, READ_RATIO_MIN, RECORDS, VIEW_MIB_MAX,
+                   WRITE_RATIO_MIN)
 
 NOISE = 0.05
 
@@ -95,6 +98,9 @@ def extras(results, verdicts):
         lines.append((name, f"{ratio:.2f}", f">= {target}", verdicts[-1]))
     add("allocations", "heap allocations per 4 KiB write, read",
         lambda r: f"{r['write']:.4f}, {r['read']:.4f}", f"< {ALLOCATIONS_MAX}")
+    for name, measured, target, is_good in pasts(results.get("past")):
+        verdicts.append("ok" if is_good else "SHORT")
+        lines.append((name, measured, target, verdicts[-1]))
     add("idle", "idle minute: bytes to the disk, CPU",
         lambda r: f"{r['disk_bytes']}, {r['cpu_share']:.3%}", f"0, < {IDLE_CPU_SHARE_MAX:.1%}")
     return aligned("Besides", lines) if lines[1:] else ""
@@ -107,6 +113,23 @@ def replays(result):
     return [("logdisk replay to cp, each block written once", result["command"]["ratio"], 1)] + [
         (f"replay to {run['rival']}, {run['name']}", run["ratio"],
          5 if run["rival"] == "serial" else 1) for run in result["engine"]]
+
+
+def pasts(result):
+    """(what, measured, target, verdict) of each number about past states."""
+    if result is None:
+        return []
+    first, reads, memory, views = (
+        result[name] for name in ("first_read", "reads", "memory", "views"))
+    return [
+        (f"first read of mount --at, {RECORDS:,} records after the snapshot",
+         f"{median(first['seconds']):.2f} s", f"< {FIRST_READ_SECONDS_MAX} s", first["ok"]),
+        ("4 KiB random read QD16 of a past mount to the live one", f"{reads['ratio']:.2f}",
+         f">= {READ_RATIO_MIN}", reads["ok"]),
+        ("peak memory of a past mount", f"{memory['peak_mib']:.0f} MiB",
+         f"<= {VIEW_MIB_MAX} MiB", memory["ok"]),
+        (f"4 KiB random write QD16 with {OPEN_VIEWS} open past states to without",
+         f"{views['ratio']:.2f}", f">= {WRITE_RATIO_MIN}", views["ok"])]
 
 
 def aligned(title, lines):
