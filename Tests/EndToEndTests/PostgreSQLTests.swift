@@ -51,6 +51,51 @@ extension EndToEnd {
             }
         }
 
+        /// A second server on a branch of the past, while the first one goes on.
+        @Test(
+            needs("root", "loop", "mount", "losetup", "mkfs.ext4", "initdb", "pgbench", "runuser"))
+        func secondServerInThePast() throws {
+            try Scratch.with { scratch in
+                let volume = try TestVolume(in: scratch, size: "512M")
+                try volume.mount()
+                let files = try MountedFileSystem(.ext4, in: scratch)
+                try files.make(on: volume.disk)
+                let server = try PostgreSQL(in: files, initializing: true)
+                try server.start()
+                try server.command("createdb", "bench")
+                try server.command("pgbench", "-q", "-i", "-s", "1", "bench")
+                try server.query("create table acked(id int primary key)")
+                let load = try server.begin("pgbench", "-n", "-c", "2", "-T", "600", "bench")
+                let writer = try server.begin("psql", "-qAtX", "bench")
+                var remembered: [(target: String, rows: Int)] = []
+                var rows = 0
+                for round in 1...5 {
+                    rows = try Self.insert(4 * round, writer, from: rows)
+                    remembered.append((presentTime(), rows))
+                }
+                let folder = try scratch.newFolder("past")
+                for (target, past) in remembered.reversed() {
+                    let branch = scratch.newPath("branch")
+                    try volume.logdisk(
+                        ["mount", volume.path, folder, "--at", target, "--branch", branch])
+                    let old = try MountedFileSystem(.ext4, in: scratch)
+                    try old.mount(folder + "/disk.img")
+                    try Self.check(old, rows: past, target)
+                    try old.unmount()
+                    try volume.logdisk(["unmount", folder])
+                    try volume.logdisk(["branch", "delete", branch])
+                    rows = try Self.insert(3, writer, from: rows)
+                }
+                load.kill()
+                writer.kill()
+                try server.stop()
+                try Self.check(files, rows: rows, "the live one")
+                try files.unmount()
+                try volume.unmount()
+                try volume.verify()
+            }
+        }
+
         /// Inserts one row after the other; each is answered when it is committed.
         private static func insert(_ count: Int, _ writer: Child, from rows: Int) throws -> Int {
             for row in rows + 1...rows + count {
