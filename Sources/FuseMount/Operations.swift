@@ -24,7 +24,7 @@ enum Operations {
             Operations.setAttributes(request, inode, new, wanted)
         }
         table.open = { request, inode, info in Operations.open(request, inode, info) }
-        table.release = { request, _, _ in fuse_reply_err(request, 0) }
+        table.release = { request, inode, _ in Operations.release(request, inode) }
         table.readdir = { request, inode, size, offset, _ in
             Operations.list(request, inode, size, offset)
         }
@@ -131,8 +131,20 @@ enum Operations {
                 fuse_reply_err(request, EROFS)
                 return
             }
+            guard file.gate.enter() else {
+                fuse_reply_err(request, EBUSY)
+                return
+            }
             info.pointee.keep_cache = 1
-            fuse_reply_open(request, info)
+            // Whoever asked may be gone: then no release follows.
+            if fuse_reply_open(request, info) != 0 { file.gate.leave() }
+        }
+    }
+
+    private static func release(_ request: fuse_req_t?, _ inode: fuse_ino_t) {
+        withFile(request) { file in
+            if inode == Inode.file { file.gate.leave() }
+            fuse_reply_err(request, 0)
         }
     }
 

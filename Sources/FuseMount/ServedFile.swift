@@ -30,6 +30,7 @@ final class ServedFile: Sendable {
     let isReadOnly: Bool
     let name: String
     let pool: WorkerPool
+    let gate = OpenGate()
     /// Set by writes, taken by the next request for attributes: the modification time costs the
     /// data path no clock. Relaxed: it orders nothing.
     private let wasWritten = Atomic<Bool>(false)
