@@ -3,7 +3,7 @@
 //
 //   touched   sectors that any record after the point changed        indexes
 //   ∩ data    sectors where the past or the present has data         indexes: zeros equal zeros
-//   ≠ bytes   sectors whose bytes differ                             read from both, 1 MiB at a time
+//   ≠ bytes   sectors whose bytes differ                             read, 1 MiB at a time
 //
 // Memory: two views, the list of what was touched, two pieces. Nothing here knows about logs and
 // marks: the device does what it does with any write, and who drives this decides what to say
