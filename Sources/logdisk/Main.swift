@@ -74,7 +74,8 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self, Verify.self, Inspect.self,
+            Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Verify.self,
+            Inspect.self,
         ])
 
     func run() throws {
@@ -92,6 +93,8 @@ struct LogDisk: ParsableCommand {
         Keep:       logdisk mark VOL NAME               names this moment
                     logdisk snapshot VOL                a full snapshot, while in use
         Go back:    logdisk replay VOL --at -15m --output old.img
+                    logdisk revert VOL --at -15m        the volume itself goes back
+                    logdisk bisect VOL --good T --bad T -- COMMAND
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
         Check:      logdisk verify VOL, logdisk inspect FILE
 

@@ -215,6 +215,21 @@ private final class MountTarget: ControlTarget {
 
     func archive() throws(CommandFailure) -> PointReply { try service.archive() }
 
+    func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply {
+        do {
+            return try translating(mountPoint) {
+                try mount.withFileClosed { try service.revert(to: lsn, isMounted: true) }
+            }
+        } catch {
+            guard error.status == .inUse, error.hint == nil else { throw error }
+            throw CommandFailure(
+                .inUse, error.object, error.what, cause: error.cause,
+                hint: "let it close the file first: end the process, or detach the loop device")
+        }
+    }
+
+    func stopRevert() { service.stopRevert() }
+
     func unmount() throws(CommandFailure) {
         do throws(MountError) {
             try mount.requestUnmount(.whenFree)
