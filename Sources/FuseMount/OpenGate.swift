@@ -1,7 +1,6 @@
 // Who has the file open, counted by the kernel's own open and release requests, and a gate that
 // keeps new users out while the content is changed under everybody's feet.
 
-import CFuse
 import Synchronization
 
 #if canImport(Glibc)
@@ -41,6 +40,8 @@ final class OpenGate: Sendable {
         }
     }
 
+    var isShut: Bool { state.withLock { $0.isShut } }
+
     func unshut() { state.withLock { $0.isShut = false } }
 }
 
@@ -61,6 +62,9 @@ extension FuseMount {
         return try result.get()
     }
 
+    /// Whether `withFileClosed` is at work.
+    public var keepsFileClosed: Bool { file.gate.isShut }
+
     /// The kernel tells of a close a little later than close(2) returns to its caller.
     private func shutGate() throws(MountError) {
         for _ in 0..<Self.attempts {
@@ -74,10 +78,9 @@ extension FuseMount {
 
     private func forgetPages() throws(MountError) {
         file.noteWritten()
-        let code = fuse_lowlevel_notify_inval_inode(session.pointer, Inode.file, 0, 0)
-        // ENOENT: the kernel does not know the file, so it has kept nothing of it.
-        guard code == 0 || code == -ENOENT else {
-            throw .failed("the kernel keeps what it had read before (\(text(of: -code)))")
+        let code = session.forgetPages(of: Inode.file)
+        guard code == 0 else {
+            throw .failed("the kernel keeps what it had read before (\(text(of: code)))")
         }
     }
 }

@@ -62,6 +62,19 @@ struct OpenGateTests {
         #expect(try !read(test).isEmpty)
     }
 
+    /// The mount ends meanwhile, and with it its session.
+    @Test func unmountedMeanwhile() throws {
+        let test = try TestMount()
+        defer { test.end() }
+        #expect(try !read(test).isEmpty)
+        try test.mount.withFileClosed {
+            #expect(test.mount.keepsFileClosed)
+            try test.mount.requestUnmount()
+            test.waitUntilEnded()
+        }
+        #expect(!test.mount.keepsFileClosed)
+    }
+
     @Test func whoIsInStays() throws {
         let test = try TestMount()
         defer { test.end() }

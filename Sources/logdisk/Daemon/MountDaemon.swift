@@ -87,6 +87,7 @@ final class MountDaemon: Sendable {
         defer {
             isEnding.store(true, ordering: .sequentiallyConsistent)
             ServiceNotifier.tell("STOPPING=1")
+            service.stopRevert()  // so that who asked for it still gets an answer
         }
         do throws(MountError) {
             try mount.run()
@@ -231,6 +232,11 @@ private final class MountTarget: ControlTarget {
     func stopRevert() { service.stopRevert() }
 
     func unmount() throws(CommandFailure) {
+        if mount.keepsFileClosed {
+            throw CommandFailure(
+                .inUse, mountPoint, "a revert is under way",
+                hint: "wait for its end, or interrupt it with Ctrl-C")
+        }
         do throws(MountError) {
             try mount.requestUnmount(.whenFree)
         } catch {
