@@ -21,9 +21,9 @@ public final class FuseMount: Sendable {
     /// Absolute, without symbolic links.
     public let mountPoint: String
     public let options: MountOptions
-    private let file: ServedFile
+    let file: ServedFile
     /// libfuse's session; freed in deinit. Its functions used here are safe from any thread.
-    private let session: Session
+    let session: Session
     private let hasRun = Atomic<Bool>(false)
 
     /// Mounts `device` on the folder `mountPoint`, which must exist and be empty. From here on the

@@ -134,8 +134,13 @@ enum Operations {
                 fuse_reply_err(request, EROFS)
                 return
             }
+            guard file.gate.enter() else {
+                fuse_reply_err(request, EBUSY)
+                return
+            }
             info.pointee.keep_cache = 1
-            fuse_reply_open(request, info)
+            // Whoever asked may be gone: then no release follows.
+            if fuse_reply_open(request, info) != 0 { file.gate.leave() }
         }
     }
 

@@ -126,8 +126,12 @@ extension Operations {
     static func release(
         _ request: fuse_req_t?, _ inode: fuse_ino_t, _ info: UnsafeMutablePointer<fuse_file_info>?
     ) {
-        if PastFiles.isFile(inode), let info {
-            withFile(request) { $0.openPasts.remove(info.pointee.fh) }
+        withFile(request) { file in
+            if inode == Inode.file {
+                file.gate.leave()
+            } else if PastFiles.isFile(inode), let info {
+                file.openPasts.remove(info.pointee.fh)
+            }
         }
         fuse_reply_err(request, 0)
     }

@@ -36,6 +36,7 @@ final class ServedFile: Sendable {
     /// Past states, where the mount shows them.
     let pasts: (any PastStates)?
     let openPasts = PastFiles()
+    let gate = OpenGate()
     /// Set by writes, taken by the next request for attributes: the modification time costs the
     /// data path no clock. Relaxed: it orders nothing.
     private let wasWritten = Atomic<Bool>(false)

@@ -9,7 +9,7 @@ import Synchronization
 #endif
 
 /// A mounted file system and the connection to it. Any thread may use it at once; `close` comes
-/// after all others.
+/// after all others but `forgetPages`, which may come at any time.
 final class Session: Sendable {
     /// @unchecked: libfuse guards what is behind it by a lock of its own.
     nonisolated(unsafe) let pointer: OpaquePointer
@@ -18,7 +18,8 @@ final class Session: Sendable {
     private let mountPoint: String
     /// major:minor of the mount; nil when the kernel's table does not tell.
     private let device: String?
-    private let isOpen = Atomic<Bool>(true)
+    /// Held while the session is freed, or used by who does not know whether it is.
+    private let isOpen = Mutex(true)
 
     /// Mounts on `mountPoint` (checked before). `file` must outlive the session.
     init(file: ServedFile, mountPoint: String, options: MountOptions) throws(MountError) {
@@ -52,12 +53,26 @@ final class Session: Sendable {
 
     /// Unmounts if still mounted, and frees the session. Idempotent; no worker may be left.
     func close() {
-        guard isOpen.exchange(false, ordering: .acquiringAndReleasing) else { return }
-        if let device, MountPoint.mount(at: mountPoint)?.device == device {
-            // Nobody serves it any more; who still holds it gets errors from the next line on.
-            try? FuseMount.unmount(mountPoint, .lazy)
+        isOpen.withLock { isOpen in
+            guard isOpen else { return }
+            isOpen = false
+            if let device, MountPoint.mount(at: mountPoint)?.device == device {
+                // Nobody serves it any more; who still holds it gets errors from the next line on.
+                try? FuseMount.unmount(mountPoint, .lazy)
+            }
+            fuse_session_destroy(pointer)  // closes the connection
         }
-        fuse_session_destroy(pointer)  // closes the connection
+    }
+
+    /// Makes the kernel drop what it keeps of an inode's content and attributes. 0 or an errno. Not
+    /// for a worker: the kernel may wait for reads that only workers answer.
+    func forgetPages(of inode: fuse_ino_t) -> Int32 {
+        isOpen.withLock { isOpen in
+            guard isOpen else { return 0 }  // unmounted: nothing is kept
+            let code = -fuse_lowlevel_notify_inval_inode(pointer, inode, 0, 0)
+            // The kernel does not know the inode, or not the mount any more: nothing is kept.
+            return code == ENOENT || code == ENODEV ? 0 : code
+        }
     }
 
     /// Root mounts by the system call, others by fusermount3. Returns the connection.

@@ -74,8 +74,8 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self, Verify.self, Inspect.self, Branches.self,
-            BranchCommand.self,
+            Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Verify.self,
+            Inspect.self, Branches.self, BranchCommand.self,
         ])
 
     func run() throws {
@@ -93,6 +93,8 @@ struct LogDisk: ParsableCommand {
         Keep:       logdisk mark VOL NAME               names this moment
                     logdisk snapshot VOL                a full snapshot, while in use
         Go back:    logdisk replay VOL --at -15m --output old.img
+                    logdisk revert VOL --at -15m        the volume itself goes back
+                    logdisk bisect VOL --good T --bad T -- COMMAND
         Look back:  logdisk mount VOL MNT2 --at -15m    the volume as it was, beside the live one
                     ls MNT/at/mark:NAME/disk.img        the same, below a live mount
                     logdisk mount VOL MNT2 --at -15m --branch DIR     a writable copy of it

@@ -30,10 +30,15 @@ struct ControlClient: Sendable {
         try call(.post, path, body: try request.map { try JSONEncoder().encode($0) })
     }
 
+    /// Waits for the answer also when this command is interrupted.
+    func postToTheEnd<Reply: Decodable>(_ path: String, _ request: some Encodable) throws -> Reply {
+        try call(.post, path, body: try JSONEncoder().encode(request), isInterruptible: false)
+    }
+
     private func call<Reply: Decodable>(
-        _ method: HTTPMethodName, _ path: String, body: Data?
+        _ method: HTTPMethodName, _ path: String, body: Data?, isInterruptible: Bool = true
     ) throws -> Reply {
-        let (status, bytes) = try send(method, path, body: body)
+        let (status, bytes) = try send(method, path, body: body, isInterruptible)
         let decoder = JSONDecoder()
         guard status == 200 else {
             if let reply = try? decoder.decode(FailureReply.self, from: bytes) {
@@ -52,14 +57,14 @@ struct ControlClient: Sendable {
     }
 
     private func send(
-        _ method: HTTPMethodName, _ path: String, body: Data?
+        _ method: HTTPMethodName, _ path: String, body: Data?, _ isInterruptible: Bool
     ) throws -> (Int, Data) {
         guard let url = URL(httpURLWithSocketPath: socket.path, uri: path) else {
             throw CommandFailure(.unreachable, object, "the control socket has no usable path")
         }
         let text = url.absoluteString
         do {
-            return try waiting {
+            return try waiting(isInterruptible: isInterruptible) {
                 var request = HTTPClientRequest(url: text)
                 request.method = method == .get ? .GET : .POST
                 if let body {

@@ -5,6 +5,8 @@
 //   POST /v1/mark      {"name": "..."}      PointReply: flushed, restorable
 //   POST /v1/snapshot  {"name": "..."?}     SnapshotReply: when the snapshot is complete
 //   POST /v1/archive                        PointReply: all up to there lies in segments now
+//   POST /v1/revert    {"lsn": N}           RevertReply: the volume is as it was then
+//   POST /v1/revert/stop                    AcceptedReply; a revert under way stops
 //   POST /v1/unmount                        AcceptedReply; the process ends when drained
 //
 // Anything that fails answers with a FailureReply and an HTTP status other than 200.
@@ -37,6 +39,33 @@ struct SnapshotReply: Codable, Sendable {
 /// The body of a mark (required) or snapshot (optional) request.
 struct NameRequest: Codable, Sendable {
     var name: String?
+}
+
+/// The point to go back to.
+struct RevertRequest: Codable, Sendable {
+    var lsn: UInt64
+}
+
+/// What going back came to.
+struct RevertReply: Codable, Sendable {
+    /// The point whose content the volume has now.
+    var lsn: UInt64
+    var time: String
+    /// The marks around what was written; nil when nothing had to be.
+    var before: PointReply?
+    var after: PointReply?
+    /// Bytes that were read from the past and the present to be compared.
+    var comparedBytes: UInt64
+    /// Bytes that differed: written as data, and discarded.
+    var writtenBytes: UInt64
+    var zeroedBytes: UInt64
+
+    enum CodingKeys: String, CodingKey {
+        case lsn, time, before, after
+        case comparedBytes = "compared_bytes"
+        case writtenBytes = "written_bytes"
+        case zeroedBytes = "zeroed_bytes"
+    }
 }
 
 struct AcceptedReply: Codable, Sendable {

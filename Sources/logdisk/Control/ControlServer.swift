@@ -4,6 +4,7 @@
 // Threads: one event loop; each request that may block runs on a small pool of its own threads.
 // The socket can be used by the owner of the mount only (mode 0600).
 
+import BlockModel
 import CommandText
 import Foundation
 import HTTPTypes
@@ -20,6 +21,10 @@ protocol ControlTarget: AnyObject, Sendable {
     func mark(_ name: String) throws(CommandFailure) -> PointReply
     func snapshot(name: String?) throws(CommandFailure) -> SnapshotReply
     func archive() throws(CommandFailure) -> PointReply
+    /// Brings the volume back to the state after `lsn`; fails when somebody has its file open.
+    func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply
+    /// Stops a revert that is under way, soon.
+    func stopRevert()
     /// Starts the unmount; fails when the mount is busy.
     func unmount() throws(CommandFailure)
 }
@@ -116,6 +121,13 @@ final class ControlServer: Sendable {
             await reply(to: request) { try target.snapshot(name: $0) }
         }
         router.post("/v1/archive") { [self] _, _ in await reply { try target.archive() } }
+        router.post("/v1/revert") { [self] request, _ in await revert(request) }
+        router.post("/v1/revert/stop") { [self] _, _ in
+            await reply {
+                target.stopRevert()
+                return AcceptedReply(pid: getpid())
+            }
+        }
         router.post("/v1/unmount") { [self] _, _ in
             await reply {
                 try target.unmount()
@@ -123,6 +135,18 @@ final class ControlServer: Sendable {
             }
         }
         return router
+    }
+
+    private func revert(_ request: Request) async -> Response {
+        guard let bytes = try? await request.body.collect(upTo: 64 << 10),
+            let wanted = try? JSONDecoder().decode(
+                RevertRequest.self, from: Data(bytes.readableBytesView))
+        else {
+            let failure = CommandFailure(
+                .usage, "", "the body is not understood", hint: "send {\"lsn\": NUMBER}")
+            return Self.response(failure, .badRequest)
+        }
+        return await reply { [target] in try target.revert(to: LSN(wanted.lsn)) }
     }
 
     /// Answers a request whose body is JSON with a name, or empty.

@@ -84,6 +84,7 @@ final class MountDaemon: Sendable {
         defer {
             isEnding.store(true, ordering: .sequentiallyConsistent)
             ServiceNotifier.tell("STOPPING=1")
+            service.stopRevert()  // so that who asked for it still gets an answer
         }
         do throws(MountError) {
             try mount.run()
@@ -193,7 +194,29 @@ private final class MountTarget: ControlTarget {
 
     func archive() throws(CommandFailure) -> PointReply { try service.archive() }
 
-    func unmount() throws(CommandFailure) { try mount.requestUnmountOnDemand() }
+    func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply {
+        do {
+            return try translating(mountPoint) {
+                try mount.withFileClosed { try service.revert(to: lsn, isMounted: true) }
+            }
+        } catch {
+            guard error.status == .inUse, error.hint == nil else { throw error }
+            throw CommandFailure(
+                .inUse, error.object, error.what, cause: error.cause,
+                hint: "let it close the file first: end the process, or detach the loop device")
+        }
+    }
+
+    func stopRevert() { service.stopRevert() }
+
+    func unmount() throws(CommandFailure) {
+        if mount.keepsFileClosed {
+            throw CommandFailure(
+                .inUse, mountPoint, "a revert is under way",
+                hint: "wait for its end, or interrupt it with Ctrl-C")
+        }
+        try mount.requestUnmountOnDemand()
+    }
 }
 
 extension FuseMount {

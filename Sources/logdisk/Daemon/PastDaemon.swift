@@ -56,7 +56,7 @@ final class PastDaemon: Sendable {
         } catch { throw CommandFailure(error, object: mountPoint) }
         chdir("/")
         let server = try ControlServer(
-            target: PastTarget(device, mount), volume: location.path,
+            target: PastTarget(device, mount, state.point), volume: location.path,
             socketName: PastPlace.socketName(mountPoint), log: log)
         do {
             try translating(location.object) { try server.start() }
@@ -116,11 +116,13 @@ struct PastPlace: Equatable, Sendable {
 private final class PastTarget: ControlTarget {
     private let device: PastDevice
     private let mount: FuseMount
+    private let point: ResolvedPoint
     private let startedAt = ContinuousClock.now
 
-    init(_ device: PastDevice, _ mount: FuseMount) {
+    init(_ device: PastDevice, _ mount: FuseMount, _ point: ResolvedPoint) {
         self.device = device
         self.mount = mount
+        self.point = point
     }
 
     func status() -> StatusReport {
@@ -132,7 +134,7 @@ private final class PastTarget: ControlTarget {
         report.pid = getpid()
         report.uptimeSeconds = startedAt.seconds(to: .now)
         report.sizeBytes = device.byteCount
-        let point = device.state.point.stamp
+        let point = point.stamp
         report.past = StatusReport.Snapshot(lsn: point.lsn.rawValue, time: point.time)
         (report.reads, report.readBytes) = device.reads
         report.problems = device.problems
@@ -145,6 +147,10 @@ private final class PastTarget: ControlTarget {
     func snapshot(name: String?) throws(CommandFailure) -> SnapshotReply { throw refusal }
 
     func archive() throws(CommandFailure) -> PointReply { throw refusal }
+
+    func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply { throw refusal }
+
+    func stopRevert() {}
 
     func unmount() throws(CommandFailure) { try mount.requestUnmountOnDemand() }
 

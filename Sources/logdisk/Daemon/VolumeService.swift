@@ -29,6 +29,9 @@ final class VolumeService: Sendable {
     private let archiving = Mutex(())
     private let stopping = Atomic<Bool>(false)
     let snapshotting = Mutex(())
+    let reverting = Mutex(())
+    /// Somebody wants the revert under way to stop.
+    let isRevertUnwanted = Atomic<Bool>(false)
     let problems = Mutex<[ProblemArea: String]>([:])
     let openedAt = ContinuousClock.now
 
@@ -218,6 +221,7 @@ final class VolumeService: Sendable {
         if hasGap { _ = try? snapshot(name: nil) }
         stopping.store(true, ordering: .relaxed)
         snapshotting.withLock { _ in }  // until one that runs has given up
+        reverting.withLock { _ in }
         let object = self.object
         var failure: CommandFailure?
         do throws(CommandFailure) {
@@ -235,13 +239,14 @@ final class VolumeService: Sendable {
 
     /// Opens a volume that is not mounted for `body`, and closes it again.
     static func withUnmounted<R>(
-        _ location: VolumeLocation, purpose: String,
+        _ location: VolumeLocation, purpose: String, onFull: ProtectedVolume.OnFull = .hold,
         _ body: (VolumeService) throws(CommandFailure) -> R
     ) throws(CommandFailure) -> R {
         var log = Logger(label: "logdisk")
         log.logLevel = .error
         var options = ProtectedVolume.Options()
         options.ringBytes = 4 << 20
+        options.onFull = onFull
         let service = try VolumeService(location, purpose: purpose, options, log: log)
         let result: R
         do throws(CommandFailure) {

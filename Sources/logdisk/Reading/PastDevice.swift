@@ -1,28 +1,40 @@
 // A past state as a read-only disk. What cannot be read because a segment is damaged gives EIO,
-// for the sectors that lie there and no others, and the segment is named.
+// for the sectors that lie there and no others, never a wrong byte; and the segment is named.
 
 import BlockModel
 import History
 import Synchronization
 
-/// The disk of a past state. Holds the state's lease. Any thread may call.
+/// The disk of a view. Any thread may call.
 final class PastDevice: BlockDevice, @unchecked Sendable {
     // @unchecked: inherited; atomics and a lock.
-    let state: PastState
-    private let failures = Mutex<[String]>([])
+    private let view: PointInTimeView
+    /// What the view needs to live as long: its leases.
+    private let state: PastState?
+    private let failures = Mutex<[HistoryError]>([])
     private let readCount = Atomic<UInt64>(0)
     private let readByteCount = Atomic<UInt64>(0)
     private static let failuresMax = 16
     private let didFail: @Sendable (String) -> Void
 
-    /// `didFail` is told, on the thread that reads, why a read failed.
+    /// The caller sees to it that what the view reads stays.
+    init(_ view: PointInTimeView) {
+        self.view = view
+        state = nil
+        didFail = { _ in }
+        super.init()
+    }
+
+    /// Keeps the state and so its leases. `didFail` is told, on the thread that reads, why a read
+    /// failed.
     init(_ state: PastState, didFail: @escaping @Sendable (String) -> Void = { _ in }) {
+        view = state.view
         self.state = state
         self.didFail = didFail
         super.init()
     }
 
-    override var byteCount: UInt64 { state.view.byteCount }
+    override var byteCount: UInt64 { view.byteCount }
     override var isReadOnly: Bool { true }
 
     /// What was read.
@@ -30,8 +42,15 @@ final class PastDevice: BlockDevice, @unchecked Sendable {
         (readCount.load(ordering: .relaxed), readByteCount.load(ordering: .relaxed))
     }
 
+    /// Why the first read that failed did.
+    var failure: HistoryError? { failures.withLock { $0.first } }
+
     /// Why reads failed, each reason once.
-    var problems: [String] { failures.withLock { $0 } }
+    var problems: [String] { failures.withLock { $0.map(Self.words) } }
+
+    private static func words(_ error: HistoryError) -> String {
+        "some sectors cannot be read: \(error)"
+    }
 
     override func read(
         into target: UnsafeMutableRawBufferPointer, at offset: UInt64
@@ -39,11 +58,13 @@ final class PastDevice: BlockDevice, @unchecked Sendable {
         readCount.add(1, ordering: .relaxed)
         readByteCount.add(UInt64(target.count), ordering: .relaxed)
         do throws(HistoryError) {
-            try state.view.read(into: target, at: offset)
+            try view.read(into: target, at: offset)
         } catch {
-            let text = "some sectors cannot be read: \(error)"
-            failures.withLock {
-                if !$0.contains(text), $0.count < Self.failuresMax { $0.append(text) }
+            let text = Self.words(error)
+            failures.withLock { known in
+                if known.count < Self.failuresMax, !known.map(Self.words).contains(text) {
+                    known.append(error)
+                }
             }
             didFail(text)
             throw .io

@@ -6,8 +6,10 @@ import Synchronization
 
 /// Runs `body` on the cooperative threads and blocks this one until it ends. Only for threads of
 /// our own (the main thread of a command), never from asynchronous code. Gives up when the command
-/// is interrupted; what was begun then ends with the process.
-func waiting<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) throws -> T {
+/// is interrupted, if it `isInterruptible`; what was begun then ends with the process.
+func waiting<T: Sendable>(
+    isInterruptible: Bool = true, _ body: @escaping @Sendable () async throws -> T
+) throws -> T {
     let outcome = Outcome<T>()
     Task.detached {
         do {
@@ -16,7 +18,7 @@ func waiting<T: Sendable>(_ body: @escaping @Sendable () async throws -> T) thro
             outcome.set(.failure(error))
         }
     }
-    return try outcome.wait()
+    return try outcome.wait(isInterruptible)
 }
 
 private final class Outcome<T: Sendable>: Sendable {
@@ -28,9 +30,9 @@ private final class Outcome<T: Sendable>: Sendable {
         isSet.signal()
     }
 
-    func wait() throws -> T {
+    func wait(_ isInterruptible: Bool) throws -> T {
         while isSet.wait(timeout: .now() + .milliseconds(100)) == .timedOut {
-            try Interruption.check()
+            if isInterruptible { try Interruption.check() }
         }
         return try value.withLock { try $0!.get() }  // set before the signal
     }
