@@ -27,6 +27,17 @@ extension StatusReport {
             "logdisk_image_allocated_bytes", "Bytes on disk of the image", imageAllocatedBytes)
         page.gauge("logdisk_log_free_bytes", "Free bytes where the log lies", logFreeBytes)
         page.gauge("logdisk_writers_held", "Writers held by back-pressure now", writersHeldNow)
+        if let lastDrill {
+            page.gauge(
+                "logdisk_drill_passed", "1 when the newest restore drill passed",
+                lastDrill.result == .passed ? 1 : 0)
+            page.gauge(
+                "logdisk_drill_timestamp_seconds", "When the newest restore drill began",
+                lastDrill.unixTime)
+            page.gauge(
+                "logdisk_drill_seconds", "How long the newest restore drill took",
+                lastDrill.seconds)
+        }
         page.counter("logdisk_writes_total", "Completed writes", writes)
         page.counter("logdisk_written_bytes_total", "Bytes of completed writes", writtenBytes)
         page.counter("logdisk_reads_total", "Completed reads", reads)

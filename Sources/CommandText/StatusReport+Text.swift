@@ -24,6 +24,7 @@ extension StatusReport {
         table.add([
             "last snapshot", lastSnapshot.map { "lsn \($0.lsn) at \($0.time)" } ?? "none",
         ])
+        if let lastDrill { table.add(["last drill", lastDrill.words]) }
         table.add([
             "WAL",
             "\(size(walBytes)) of at most \(size(walBytesMax)), "

@@ -41,6 +41,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var durableTime: String?
     public var lastFlushTime: String?
     public var lastSnapshot: Snapshot?
+    /// The newest restore drill.
+    public var lastDrill: DrillRecord?
     /// The point that a past mount shows; then most of the rest is not filled in.
     public var past: Snapshot?
 
@@ -85,6 +87,7 @@ public struct StatusReport: Codable, Hashable, Sendable {
         case lastFlushTime = "last_flush_time"
         case lastSnapshot = "last_snapshot"
         case past
+        case lastDrill = "last_drill"
         case ringBytes = "ring_bytes"
         case ringUsedBytes = "ring_used_bytes"
         case walBytes = "wal_bytes"

@@ -22,8 +22,8 @@ public protocol ThinBase: AnyObject, Sendable {
     func nextData(from offset: UInt64) -> Range<UInt64>?
 }
 
-/// A sparse file over a base. Writes are whole sectors; reads are of any bytes. Any thread may call;
-/// a sector that is written while it is read gives either content.
+/// A sparse file over a base. Writes are whole sectors; reads are of any bytes. Any thread may
+/// call; a sector that is written while it is read gives either content.
 public final class ThinFile: StorageFile, @unchecked Sendable {
     // @unchecked: the bits are under a lock; the rest does not change.
     public static let sectorBytes = 512

@@ -1,7 +1,7 @@
 // Read, write and sync: the way of every block. These kinds of request, which concern the one file
-// (or are reads of a past state), the workers answer themselves, in the kernel's own format (<linux/fuse.h>, protocol 7.9
-// and later); libfuse would allocate, lock twice and gather the reply from pieces for each. All
-// others go through libfuse.
+// (or are reads of a past state), the workers answer themselves, in the kernel's own format
+// (<linux/fuse.h>, protocol 7.9 and later); libfuse would allocate, lock twice and gather the reply
+// from pieces for each. All others go through libfuse.
 //
 // In a worker's memory (Worker.swift), R being where requests begin, 80 bytes before a page:
 //

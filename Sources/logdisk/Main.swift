@@ -75,7 +75,7 @@ struct LogDisk: ParsableCommand {
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Verify.self,
-            Inspect.self, Branches.self, BranchCommand.self,
+            Inspect.self, Branches.self, BranchCommand.self, Drill.self,
         ])
 
     func run() throws {
@@ -100,6 +100,7 @@ struct LogDisk: ParsableCommand {
                     logdisk mount VOL MNT2 --at -15m --branch DIR     a writable copy of it
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
         Check:      logdisk verify VOL, logdisk inspect FILE
+                    logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.
         """

@@ -169,6 +169,7 @@ enum BranchMaker {
         let names: Set = [
             "superblock", "lock", "image.raw", BranchRecord.presentName, BranchRecord.fileName,
             "wal", "segments", "leases", "mount.log", "mount.log.1", ControlSocket.fileName,
+            DrillLog.fileName,
         ]
         return names.contains(file) || PastPlace.isSocketName(file)
     }

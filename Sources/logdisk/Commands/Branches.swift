@@ -12,8 +12,8 @@ struct Branches: ParsableCommand {
         commandName: "branches",
         abstract: "List the branches of a volume.",
         discussion: """
-            A branch is a writable copy of a past state: logdisk mount VOL MNT --at TARGET --branch \
-            DIR. It keeps the state that it stands on from being pruned.
+            A branch is a writable copy of a past state, made by logdisk mount VOL MNT --at TARGET \
+            --branch DIR. It keeps the state that it stands on from being pruned.
 
               logdisk branches /srv/vol
             """)

@@ -60,7 +60,7 @@ struct Mount: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "When the log's disk is full: hold the writers (the default), or fail them with ENOSPC.",
+            "When the log's disk is full: hold the writers (default), or fail them with ENOSPC.",
             valueName: "hold|fail"))
     var onFull: OnFull?
 

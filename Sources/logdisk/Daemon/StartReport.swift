@@ -1,8 +1,9 @@
 // How a mount in the background tells the command that started it whether it runs.
 //
 // The command hands the child the write end of a pipe as descriptor 3. The child writes a line
-// `ready`, a space and what is to be said of it, followed by warnings, a line each; or a line with the exit code, followed by the message
-// word for word as the command shall print it. An end without a line means that the child died.
+// `ready`, a space and what is to be said of it, followed by warnings, a line each; or a line with
+// the exit code, followed by the message word for word as the command shall print it. An end
+// without a line means that the child died.
 
 import CommandText
 import Foundation

@@ -22,6 +22,7 @@ extension VolumeService {
         report.epoch = superblock.epoch
         report.fillPlaces(image: folder.imagePath, log: folder.logDirectory, on: folder.storage)
         report.fillSegments(store)
+        report.lastDrill = DrillLog(volume: path).last
         report.publishedLSN = state.published.lsn.rawValue
         report.durableLSN = state.durable.lsn.rawValue
         report.durableTime = state.durable.time

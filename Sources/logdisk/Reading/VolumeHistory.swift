@@ -117,8 +117,14 @@ struct VolumeHistory {
     /// Finds the point. A point that would be the last known one is refused while the newest
     /// records cannot be had: it could be an older state than the one that was asked for.
     func resolve(_ target: Target, barrier: Bool) throws(CommandFailure) -> ResolvedPoint {
-        let point = try translating(location.object) {
-            try catalogue.resolve(target, now: Self.clock(), barrier: barrier)
+        let point: ResolvedPoint
+        do throws(CommandFailure) {
+            point = try translating(location.object) {
+                try catalogue.resolve(target, now: Self.clock(), barrier: barrier)
+            }
+        } catch {
+            // It may be among what cannot be had.
+            throw missingNewest ?? error
         }
         if let missingNewest, catalogue.last.map({ point.stamp.lsn >= $0.lsn }) ?? true {
             throw missingNewest

@@ -32,6 +32,7 @@ enum OfflineStatus {
         report.appliedLSN = report.checkpointLSN
         let store = DirectoryStore(storage: storage, directory: logs + "/segments")
         report.fillSegments(store)
+        report.lastDrill = DrillLog(volume: location.path).last
         let records = ((try? store.list()) ?? []).filter { $0.name.kind != .snapshot }
         report.archivedLSN = records.map(\.name.last.rawValue).max() ?? 0
         fillLog(&report, superblock, logs + "/wal", storage)

@@ -1,0 +1,74 @@
+// A past point of a volume as the path of a file that can be written to: a branch in a temporary
+// folder, served by a process of its own. `end` takes all of it away.
+
+import BlockModel
+import CommandText
+import Foundation
+import FuseMount
+import History
+
+/// The file, from `init` to `end`. One thread.
+final class WritableImage {
+    /// What programs open.
+    let path: String
+    private let folder: String
+    private let object: String
+    private var isThere = true
+
+    private var branch: String { folder + "/branch" }
+    private var mountPoint: String { folder + "/mnt" }
+
+    /// The space for what is written lies in `directory`.
+    init(
+        of location: VolumeLocation, at lsn: LSN, in directory: String
+    ) throws(CommandFailure) {
+        object = location.object
+        var template = Array("\(directory)/logdisk-drill-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw CommandFailure(
+                .failed, location.object, "cannot make a folder in \(directory)",
+                cause: String(cString: strerror(errno)),
+                hint: "set TMPDIR to a folder with room")
+        }
+        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        path = folder + "/mnt/disk.img"
+        do throws(CommandFailure) {
+            mkdir(mountPoint, 0o700)
+            try BranchMaker.make(branch, of: location, at: .lsn(lsn), barrier: false)
+            let report = try BackgroundProcess.start(
+                ["mount", branch, mountPoint, "--report-start"], logPath: branch + "/mount.log")
+            switch report {
+            case .ready: break
+            case .failed(_, let message):
+                throw CommandFailure(
+                    .failed, location.object, "the branch cannot be mounted", cause: message)
+            case .died:
+                throw CommandFailure(
+                    .failed, location.object, "the branch's process died while starting")
+            }
+        } catch {
+            try? end()
+            throw error
+        }
+    }
+
+    deinit { try? end() }
+
+    /// Idempotent. Throws when somebody still uses the file; then it stays.
+    func end() throws(CommandFailure) {
+        guard isThere else { return }
+        isThere = false
+        if FuseMount.source(of: mountPoint) != nil, let client = try VolumeLocation(branch).client()
+        {
+            try translating(object) {
+                let reply: AcceptedReply = try client.post("/v1/unmount")
+                while kill(reply.pid, 0) == 0 { usleep(5_000) }
+            }
+        }
+        if access(branch + "/" + BranchRecord.fileName, F_OK) == 0 {
+            _ = try BranchMaker.remove(branch, parent: nil)
+        }
+        rmdir(mountPoint)
+        rmdir(folder)
+    }
+}
