@@ -74,7 +74,8 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self, Verify.self, Inspect.self,
+            Points.self, ReplayCommand.self, Prune.self, Pin.self, Unpin.self, Verify.self,
+            Inspect.self,
         ])
 
     func run() throws {
@@ -93,6 +94,7 @@ struct LogDisk: ParsableCommand {
                     logdisk snapshot VOL                a full snapshot, while in use
         Go back:    logdisk replay VOL --at -15m --output old.img
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
+        Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
         Check:      logdisk verify VOL, logdisk inspect FILE
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.

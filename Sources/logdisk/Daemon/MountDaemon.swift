@@ -4,7 +4,8 @@
 //   open volume ── mount ── control socket ── ready ── serve ── unmounted ── drain ── close
 //
 // Threads: the main thread serves the mount (and FuseMount's workers); one thread each archives,
-// takes snapshots by the clock, and waits for signals. Each sleeps while the volume is idle.
+// takes snapshots and prunes by the clock, and waits for signals. Each sleeps while the volume is
+// idle.
 // SIGTERM and SIGINT unmount: when the mount is in use it vanishes from the tree and ends with its
 // last user; a second signal takes it away from its users. SIGHUP is ignored.
 
@@ -23,6 +24,7 @@ final class MountDaemon: Sendable {
         var snapshotSeconds: Int64?
         var allowOther = false
         var onFull = ProtectedVolume.OnFull.hold
+        var prune: PruneSchedule?
     }
 
     private let location: VolumeLocation
@@ -114,6 +116,9 @@ final class MountDaemon: Sendable {
         if let seconds = options.snapshotSeconds {
             Self.background("snapshots") { self.takeSnapshots(service, every: seconds) }
         }
+        if let schedule = options.prune {
+            Self.background("prune") { self.prune(service, schedule) }
+        }
         Thread { self.waitForSignals(mount) }.start()
     }
 
@@ -165,6 +170,15 @@ final class MountDaemon: Sendable {
             } catch {
                 log.error("\(error.text(verb: "snapshot"))")
             }
+        }
+    }
+
+    private func prune(_ service: VolumeService, _ schedule: PruneSchedule) {
+        var watch = PruneWatch()
+        while true {
+            sleep(schedule.lookSeconds)
+            if isEnding.load(ordering: .sequentiallyConsistent) { return }
+            service.pruneIfDue(schedule, &watch)
         }
     }
 

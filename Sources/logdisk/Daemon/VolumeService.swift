@@ -27,12 +27,13 @@ final class VolumeService: Sendable {
     private let archiving = Mutex(())
     private let stopping = Atomic<Bool>(false)
     let snapshotting = Mutex(())
+    let pruning = Mutex(())
     let problems = Mutex<[ProblemArea: String]>([:])
     let openedAt = ContinuousClock.now
 
     /// What a problem concerns; a new one of the same area replaces the old.
     enum ProblemArea: Int, Comparable {
-        case archive, gap, snapshot
+        case archive, gap, snapshot, prune
 
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
     }
@@ -200,7 +201,9 @@ final class VolumeService: Sendable {
         // Best effort: without it the next mount takes the snapshot.
         if hasGap { _ = try? snapshot(name: nil) }
         stopping.store(true, ordering: .relaxed)
-        snapshotting.withLock { _ in }  // until one that runs has given up
+        // Until what runs has given up.
+        snapshotting.withLock { _ in }
+        pruning.withLock { _ in }
         let object = self.object
         var failure: CommandFailure?
         do throws(CommandFailure) {
