@@ -45,7 +45,10 @@ public final class Archiver: Sendable {
         if let newest {
             state.archived = newest.name.last
             do throws(HistoryError) {
-                state.digest = try SegmentReader.footer(of: newest, in: store).digest
+                let footer = try SegmentReader.footer(of: newest, in: store)
+                // A merged segment carries on the digest of the log that it took the place of.
+                state.digest =
+                    newest.name.kind == .log ? footer.digest : footer.header.predecessor
             } catch {
                 guard case .damaged = error else { throw error }
             }
@@ -160,9 +163,10 @@ final class OpenSegment {
         do throws(StoreError) { try encoder.appendData(bytes) } catch { throw .store(error) }
     }
 
-    func commit() throws(HistoryError) -> (SegmentName, SegmentFooter) {
+    /// `last` as in `SegmentEncoder.finish`.
+    func commit(last: Stamp? = nil) throws(HistoryError) -> (SegmentName, SegmentFooter) {
         do throws(StoreError) {
-            let footer = try encoder.finish()
+            let footer = try encoder.finish(last: last)
             let name = SegmentName(
                 first: footer.header.first.lsn, last: footer.last.lsn, kind: footer.header.kind)
             try upload.commit(as: name)

@@ -48,6 +48,9 @@ public struct HistoryGap: Hashable, Sendable {
         self.last = last
         self.reason = reason
     }
+
+    /// Whether it was made on purpose, by thinning.
+    public var isThinned: Bool { if case .thinned = reason { true } else { false } }
 }
 
 extension HistoryGap.Reason: CustomStringConvertible {

@@ -3,7 +3,9 @@
 //
 //   snapshot S ──► log that holds S+1 ──► log that begins after it ──► … ──► tail of the WAL
 //
-// A merged segment leads only to its last LSN. Where two logs meet, the digests must fit.
+// A merged segment leads only to its last LSN. Where two logs meet, the digests must fit; a merged
+// segment carries on the digest of the log whose last record it ends with. While thinning puts
+// merged segments in place of others both are there: then what is finer counts, logs before all.
 
 import BlockModel
 import LogFormat
@@ -24,10 +26,6 @@ struct RecordRun {
         if case .segment(let segment) = origin { segment.name.kind == .merged } else { false }
     }
 
-    func overlaps(_ other: RecordRun) -> Bool {
-        first.lsn <= other.last.lsn && other.first.lsn <= last.lsn
-    }
-
     init(_ segment: CataloguedSegment) {
         (first, last, origin) = (segment.first, segment.last, .segment(segment))
         flushCount = UInt64(segment.footer.flushCount)
@@ -41,6 +39,37 @@ struct RecordRun {
     }
 }
 
+extension CataloguedSegment {
+    /// What a log that follows must name as its predecessor; nil where that is not known.
+    var chainDigest: SegmentDigest? {
+        switch name.kind {
+        case .log: footer.digest
+        case .merged: footer.header.predecessor == .none ? nil : footer.header.predecessor
+        case .snapshot: nil
+        }
+    }
+}
+
+/// A snapshot and the segments that lead on from it without a break.
+struct HistoryChain {
+    struct Link {
+        var segment: CataloguedSegment
+        /// The LSN before; the segment counts from the record after it on.
+        var after: LSN
+
+        /// Whether the segment begins earlier than it counts.
+        var isClipped: Bool { segment.first.lsn != after.next }
+    }
+    var base: CataloguedSegment
+    var links: [Link] = []
+    /// Snapshots after the base, up to the end.
+    var snapshots: [CataloguedSegment] = []
+
+    init(base: CataloguedSegment) { self.base = base }
+
+    var end: Stamp { links.last?.segment.last ?? base.first }
+}
+
 /// The chains that the segments of a volume form.
 struct Timeline {
     private let unusable: [UnusableSegment]
@@ -48,7 +77,10 @@ struct Timeline {
     private let snapshots: [CataloguedSegment]
     /// Logs and the tail by first LSN; disjoint where nothing is wrong.
     let logs: [RecordRun]
+    /// By first and last LSN; they may lie in each other, but never overlap otherwise.
     let merged: [RecordRun]
+    /// The greatest last LSN of `merged` up to each place.
+    private let mergedReach: [LSN]
     /// All runs to search, in LSN order and disjoint: merged ones only where there is no log.
     let runs: [RecordRun]
 
@@ -71,13 +103,30 @@ struct Timeline {
         var logs = runs.filter { !$0.isMerged }.sorted { $0.first < $1.first }
         if let tail, let run = RecordRun(tail) { logs.append(run) }
         self.logs = logs
-        let merged = runs.filter(\.isMerged)
+        let merged = runs.filter(\.isMerged).sorted {
+            ($0.first.lsn, $0.last.lsn) < ($1.first.lsn, $1.last.lsn)
+        }
         self.merged = merged
-        let alone = merged.filter { run in !logs.contains { $0.overlaps(run) } }
-        self.runs = (logs + alone).sorted { $0.first < $1.first }
+        var reach = LSN.zero
+        mergedReach = merged.map { run in
+            reach = max(reach, run.last.lsn)
+            return reach
+        }
+        self.runs = (logs + Self.alone(merged, beside: logs)).sorted { $0.first < $1.first }
         tailFailure = tail.flatMap { tail in
             tail.failure.map { (tail.last?.lsn ?? tail.archived, $0) }
         }
+    }
+
+    /// The merged runs that overlap no log, and of nested ones the finest.
+    private static func alone(_ merged: [RecordRun], beside logs: [RecordRun]) -> [RecordRun] {
+        var found: [RecordRun] = []
+        for run in merged {
+            if let last = found.last, run.first.lsn <= last.last.lsn { continue }
+            let i = logs.partitioningIndex { $0.first.lsn > run.last.lsn }
+            if i == 0 || logs[i - 1].last.lsn < run.first.lsn { found.append(run) }
+        }
+        return found
     }
 
     /// The run that leads on from the state at `position`, where the run before was `previous`.
@@ -85,7 +134,19 @@ struct Timeline {
         guard position.lsn < .max else { return nil }
         let wanted = position.lsn.next
         if let run = Self.run(holding: wanted, in: logs), follows(run, previous) { return run }
-        return Self.run(holding: wanted, in: merged)
+        return mergedRun(holding: wanted)
+    }
+
+    /// The merged run with that LSN that ends first; of several that begins last.
+    private func mergedRun(holding lsn: LSN) -> RecordRun? {
+        var best: RecordRun?
+        var i = merged.partitioningIndex { $0.first.lsn > lsn }
+        while i > 0, mergedReach[i - 1] >= lsn {
+            i -= 1
+            let run = merged[i]
+            if run.last.lsn >= lsn, best.map({ run.last.lsn < $0.last.lsn }) ?? true { best = run }
+        }
+        return best
     }
 
     private static func run(holding lsn: LSN, in runs: [RecordRun]) -> RecordRun? {
@@ -98,11 +159,36 @@ struct Timeline {
     private func follows(_ run: RecordRun, _ previous: RecordRun?) -> Bool {
         guard case .segment(let segment) = run.origin,
             let previous, case .segment(let before) = previous.origin,
-            segment.name != before.name, before.name.kind == .log, segment.name.kind == .log,
-            segment.footer.header.predecessor != .none
+            segment.name != before.name, segment.name.kind == .log,
+            segment.footer.header.predecessor != .none, let expected = before.chainDigest
         else { return true }
-        return segment.footer.header.predecessor == before.footer.digest
+        return segment.footer.header.predecessor == expected
             && run.first.wallNanoseconds >= before.last.wallNanoseconds
+    }
+
+    /// The unbroken chains that begin at snapshots, in LSN order; without the tail.
+    func chains() -> [HistoryChain] {
+        var found: [HistoryChain] = []
+        for snapshot in snapshots {
+            if let last = found.last?.end.lsn, snapshot.first.lsn <= last {
+                let goesOn =
+                    snapshot.first.lsn == last && next(after: snapshot.first, previous: nil) != nil
+                guard goesOn else {
+                    found[found.count - 1].snapshots.append(snapshot)
+                    continue
+                }
+            }
+            var chain = HistoryChain(base: snapshot)
+            var previous: RecordRun?
+            while let run = next(after: chain.end, previous: previous),
+                case .segment(let segment) = run.origin
+            {
+                chain.links.append(HistoryChain.Link(segment: segment, after: chain.end.lsn))
+                previous = run
+            }
+            found.append(chain)
+        }
+        return found
     }
 
     /// Restorable ranges and the gaps between them, both in LSN order.
@@ -129,7 +215,7 @@ struct Timeline {
         return (ranges, gaps(between: ranges))
     }
 
-    private static func union(_ ranges: [RestorableRange]) -> [RestorableRange] {
+    static func union(_ ranges: [RestorableRange]) -> [RestorableRange] {
         var result: [RestorableRange] = []
         for range in ranges.sorted(by: { ($0.first, $0.last) < ($1.first, $1.last) }) {
             if let last = result.last,
@@ -180,7 +266,7 @@ struct Timeline {
         if let cause = bad.first(where: { $0.name.kind != .snapshot }) ?? bad.first {
             return cause.reason
         }
-        if let run = Self.run(holding: first, in: merged), run.last.lsn > last {
+        if let run = mergedRun(holding: first), run.last.lsn > last {
             if case .segment(let segment) = run.origin { return .thinned(segment.name) }
         }
         guard let run = Self.run(holding: first, in: logs) else { return .missing }

@@ -14,7 +14,8 @@ public struct SegmentHeader: Hashable, Sendable {
     public var volumeBytes: UInt64
     /// Least LSN and least wall time; for a snapshot its stamp.
     public var first: Stamp
-    /// Digest of the log segment before this one in the chain.
+    /// Digest of the log segment before this one in the chain; of a merged segment that of the
+    /// log whose last record it ends with.
     public var predecessor: SegmentDigest
 
     public init(

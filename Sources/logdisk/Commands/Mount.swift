@@ -80,6 +80,15 @@ struct Mount: ParsableCommand {
     @Flag(help: "With --at: go back to the last flush at or before the point.")
     var barrier = false
 
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Thin old history by this ladder; see logdisk help prune.", valueName: "LADDER"))
+    var keep: String?
+
+    @Flag(help: "With --keep: ages count from the last write instead of now.")
+    var idleKeeps = false
+
     /// Set by this command for the process that it starts.
     @Flag(help: .hidden)
     var reportStart = false
@@ -115,6 +124,14 @@ struct Mount: ParsableCommand {
                     hint: "for example --snapshot-every 1h")
             }
             options.snapshotSeconds = seconds
+        }
+        if let keep {
+            options.prune = PruneSchedule(
+                ladder: try Pruning.ladder(keep, volume), idleKeeps: idleKeeps)
+        } else if idleKeeps {
+            throw CommandFailure(
+                .usage, volume, "--idle-keeps without --keep",
+                hint: "add a ladder: --keep \"every 24h, 1m 7d\"")
         }
         options.allowOther = allowOther
         options.onFull = onFull == .fail ? .fail : .hold
@@ -156,6 +173,8 @@ struct Mount: ParsableCommand {
         if let onFull { arguments += ["--on-full", onFull.rawValue] }
         if let ring { arguments += ["--ring", ring] }
         if let snapshotEvery { arguments += ["--snapshot-every", snapshotEvery] }
+        if let keep { arguments += ["--keep", keep] }
+        if idleKeeps { arguments.append("--idle-keeps") }
         if allowOther { arguments.append("--allow-other") }
         let log = MountLog(volume: location.path)
         log.putAwayIfLarge()

@@ -12,7 +12,7 @@ struct Points: ParsableCommand {
         discussion: """
             Every moment in the ranges can be restored, to the single write. Flushes are the \
             moments at which programs and file systems had everything on disk. Gaps are what \
-            cannot be restored, with the reason.
+            cannot be restored, with the reason. Where history was thinned single points stay.
 
               logdisk points /srv/vol
               logdisk points /srv/vol --from -2h --to -1h --flushes
@@ -102,13 +102,13 @@ struct Points: ParsableCommand {
             text += "nothing can be restored"
             text += from != nil || to != nil ? " between these times\n" : "\n"
         }
-        var ranges = TextTable([.left, .left, .left, .left])
-        for range in report.ranges {
-            ranges.add(["every moment from", range.first.time, "to", range.last.time])
-            ranges.add(["", "lsn:\(range.first.lsn)", "", "lsn:\(range.last.lsn)"])
+        text += RangesText.text(report.ranges)
+        let thinned = report.gaps.filter(\.isThinned)
+        if let first = thinned.first, let last = thinned.last {
+            text += "thinned: between lsn:\(first.first) and lsn:\(last.last) "
+            text += "only the points listed can be restored\n"
         }
-        text += ranges.text
-        for gap in report.gaps {
+        for gap in report.gaps where !gap.isThinned {
             text += "gap: lsn:\(gap.first) to lsn:\(gap.last): \(gap.reason)\n"
         }
         text += section(

@@ -176,13 +176,19 @@ struct Findings: Encodable {
 
     var text: String {
         var lines = repaired.map { "repaired: \($0)" } + checked + damages.map { "DAMAGED: \($0)" }
-        for range in ranges {
+        let points = ranges.filter { $0.first.lsn == $0.last.lsn }
+        if points.count > 1, let first = points.first, let last = points.last {
+            lines.append(
+                "restorable: \(points.count) single points, lsn:\(first.first.lsn) "
+                    + "(\(first.first.time)) to lsn:\(last.first.lsn) (\(last.first.time))")
+        }
+        for range in ranges where points.count < 2 || range.first.lsn != range.last.lsn {
             lines.append(
                 "restorable: lsn:\(range.first.lsn) (\(range.first.time)) to "
                     + "lsn:\(range.last.lsn) (\(range.last.time))")
         }
         if ranges.isEmpty { lines.append("restorable: nothing") }
-        for gap in gaps {
+        for gap in gaps where !gap.isThinned {
             lines.append("not restorable: lsn:\(gap.firstLSN) to lsn:\(gap.lastLSN): \(gap.reason)")
         }
         if isSound { lines.append("no damage found") }

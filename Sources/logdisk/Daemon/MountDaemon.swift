@@ -4,8 +4,8 @@
 //   open volume ── mount ── control socket ── ready ── serve ── unmounted ── drain ── close
 //
 // Threads: the main thread serves the mount (and FuseMount's workers); one thread each archives,
-// takes snapshots by the clock, and waits for signals. Each sleeps while the volume is idle.
-// What signals do stands in UnmountOnSignal.swift.
+// takes snapshots and prunes by the clock, and waits for signals. Each sleeps while the volume is
+// idle. What signals do stands in UnmountOnSignal.swift.
 
 import BlockModel
 import CLinux
@@ -22,6 +22,7 @@ final class MountDaemon: Sendable {
         var snapshotSeconds: Int64?
         var allowOther = false
         var onFull = ProtectedVolume.OnFull.hold
+        var prune: PruneSchedule?
     }
 
     private let location: VolumeLocation
@@ -113,6 +114,9 @@ final class MountDaemon: Sendable {
         if let seconds = options.snapshotSeconds {
             Self.background("snapshots") { self.takeSnapshots(service, every: seconds) }
         }
+        if let schedule = options.prune {
+            Self.background("prune") { self.prune(service, schedule) }
+        }
         UnmountOnSignal.begin(mount, log)
     }
 
@@ -164,6 +168,15 @@ final class MountDaemon: Sendable {
             } catch {
                 log.error("\(error.text(verb: "snapshot"))")
             }
+        }
+    }
+
+    private func prune(_ service: VolumeService, _ schedule: PruneSchedule) {
+        var watch = PruneWatch()
+        while true {
+            sleep(schedule.lookSeconds)
+            if isEnding.load(ordering: .sequentiallyConsistent) { return }
+            service.pruneIfDue(schedule, &watch)
         }
     }
 }

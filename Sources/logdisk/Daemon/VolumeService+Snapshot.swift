@@ -6,6 +6,7 @@
 
 import BlockModel
 import CommandText
+import Foundation
 import History
 import ProtectedVolume
 
@@ -98,6 +99,9 @@ extension VolumeService {
                 } catch {
                     guard hasGap else { throw error }
                 }
+                // What the view reads must stay until the copy is whole.
+                let lease = usingHistory ? try leaseForSnapshot() : nil
+                defer { lease?.release() }
                 let view = usingHistory ? try history(at: session.stamp.lsn) : nil
                 // Nothing was written since the last one: that is the one.
                 let same = SegmentName.snapshot(session.stamp.lsn)
@@ -114,6 +118,12 @@ extension VolumeService {
                 continue
             }
         }
+    }
+
+    private func leaseForSnapshot() throws -> HeldLease {
+        let leases = LeaseFolder(
+            storage: folder.storage, directory: folder.logDirectory + "/leases")
+        return try leases.take(Lease(purpose: "snapshot", holder: "process \(getpid())"))
     }
 
     /// The volume at `lsn` as history has it; nil behind a gap, where the image alone must do.

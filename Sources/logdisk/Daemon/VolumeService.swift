@@ -32,12 +32,13 @@ final class VolumeService: Sendable {
     let reverting = Mutex(())
     /// Somebody wants the revert under way to stop.
     let isRevertUnwanted = Atomic<Bool>(false)
+    let pruning = Mutex(())
     let problems = Mutex<[ProblemArea: String]>([:])
     let openedAt = ContinuousClock.now
 
     /// What a problem concerns; a new one of the same area replaces the old.
     enum ProblemArea: Int, Comparable {
-        case archive, gap, snapshot, past
+        case archive, gap, snapshot, prune, past
 
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
     }
@@ -220,7 +221,9 @@ final class VolumeService: Sendable {
         // Best effort: without it the next mount takes the snapshot.
         if hasGap { _ = try? snapshot(name: nil) }
         stopping.store(true, ordering: .relaxed)
-        snapshotting.withLock { _ in }  // until one that runs has given up
+        // Until what runs has given up.
+        snapshotting.withLock { _ in }
+        pruning.withLock { _ in }
         reverting.withLock { _ in }
         let object = self.object
         var failure: CommandFailure?

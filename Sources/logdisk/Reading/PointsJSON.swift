@@ -28,8 +28,11 @@ struct GapJSON: Encodable {
     var firstLSN: UInt64
     var lastLSN: UInt64
     var reason: String
+    /// For the text alone; programs see the reason.
+    let isThinned: Bool
 
     init(_ gap: HistoryGap) {
+        isThinned = gap.isThinned
         firstLSN = gap.first.rawValue
         lastLSN = gap.last.rawValue
         reason = "\(gap.reason)"
