@@ -74,7 +74,8 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self, Verify.self, Inspect.self,
+            Points.self, ReplayCommand.self, Verify.self, Inspect.self, Diff.self, Patch.self,
+            HistoryCommand.self, Export.self, Import.self,
         ])
 
     func run() throws {
@@ -93,6 +94,9 @@ struct LogDisk: ParsableCommand {
                     logdisk snapshot VOL                a full snapshot, while in use
         Go back:    logdisk replay VOL --at -15m --output old.img
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
+        Compare:    logdisk diff VOL --from T1 --to T2  what changed, also as a patch
+                    logdisk history VOL                 what was written, when and where
+        Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Check:      logdisk verify VOL, logdisk inspect FILE
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.

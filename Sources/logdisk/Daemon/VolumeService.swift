@@ -218,13 +218,14 @@ final class VolumeService: Sendable {
 
     /// Opens a volume that is not mounted for `body`, and closes it again.
     static func withUnmounted<R>(
-        _ location: VolumeLocation, purpose: String,
+        _ location: VolumeLocation, purpose: String, onFull: ProtectedVolume.OnFull = .hold,
         _ body: (VolumeService) throws(CommandFailure) -> R
     ) throws(CommandFailure) -> R {
         var log = Logger(label: "logdisk")
         log.logLevel = .error
         var options = ProtectedVolume.Options()
         options.ringBytes = 4 << 20
+        options.onFull = onFull
         let service = try VolumeService(location, purpose: purpose, options, log: log)
         let result: R
         do throws(CommandFailure) {
