@@ -55,25 +55,20 @@ public struct LogWritesExport: Sendable {
         let file = try UnfinishedFile(path, in: storage, replacing: replacing)
         var totals = LogWritesTotals()
         try file.append(LogWritesSuper(entryCount: 0).encode())
-        let payload = RawMemory(count: RecordHeader.payloadBytesMax)
-        let count = last.lsn.rawValue - base.lsn.rawValue
+        let memory = RawMemory(count: RecordHeader.payloadBytesMax)
+        let total = try payloadBytes(monitor)
+        var done: UInt64 = 0
         for run in runs {
             let index = try history.index(of: run)
             let source = try source(of: run)
             let cache = BlockCache(capacity: 4)
-            for entry in index.entries
-            where entry.stamp.lsn > base.lsn && entry.stamp.lsn <= last.lsn {
+            for entry in index.entries where concerns(entry) {
                 if monitor.isCancelled() { throw .cancelled }
-                var data = UnsafeRawBufferPointer(
-                    rebasing: UnsafeRawBufferPointer(payload.bytes)[..<0])
-                if entry.kind == .write {
-                    data = try self.payload(of: entry, source, cache, payload)
-                }
-                totals.entries += try Self.put(entry, data, Array(index.nameBytes(of: entry)), file)
-                let done = entry.stamp.lsn.rawValue - base.lsn.rawValue
-                if done % 256 == 0 {
-                    monitor.report(WorkProgress(doneBytes: done, totalBytes: count))
-                }
+                totals.entries += try Self.put(entry, Array(index.nameBytes(of: entry)), file)
+                guard entry.kind == .write else { continue }
+                try putPayload(of: entry, source, cache, memory, file)
+                done += UInt64(entry.payloadBytes)
+                monitor.report(WorkProgress(doneBytes: done, totalBytes: total))
             }
         }
         try file.overwriteStart(LogWritesSuper(entryCount: totals.entries).encode())
@@ -95,29 +90,52 @@ public struct LogWritesExport: Sendable {
         }
     }
 
-    private func payload(
-        of entry: SegmentEntry, _ source: ViewSource, _ cache: BlockCache, _ memory: RawMemory
-    ) throws(HistoryError) -> UnsafeRawBufferPointer {
-        guard Int(entry.payloadBytes) <= memory.count else { throw .payload(entry.stamp.lsn) }
-        let target = UnsafeMutableRawBufferPointer(
-            rebasing: memory.bytes[..<Int(entry.payloadBytes)])
-        try source.read(into: target, at: entry.payloadOffset, source: 0, cache: cache)
-        let bytes = UnsafeRawBufferPointer(target)
-        guard Checksum.crc32c(bytes) == entry.payloadCRC else { throw .payload(entry.stamp.lsn) }
-        return bytes
+    private func concerns(_ entry: SegmentEntry) -> Bool {
+        entry.stamp.lsn > base.lsn && entry.stamp.lsn <= last.lsn
     }
 
-    /// Appends what stands for one record; returns the number of entries.
-    private static func put(
-        _ entry: SegmentEntry, _ data: UnsafeRawBufferPointer, _ name: [UInt8],
+    /// Bytes of all writes.
+    private func payloadBytes(_ monitor: WorkMonitor) throws(HistoryError) -> UInt64 {
+        var total: UInt64 = 0
+        for run in runs {
+            if monitor.isCancelled() { throw .cancelled }
+            for entry in try history.index(of: run).entries
+            where entry.kind == .write && concerns(entry) {
+                total += UInt64(entry.payloadBytes)
+            }
+        }
+        return total
+    }
+
+    /// Appends the payload of a write, checked; of thinned history it can be longer than `memory`.
+    private func putPayload(
+        of entry: SegmentEntry, _ source: ViewSource, _ cache: BlockCache, _ memory: RawMemory,
         _ file: UnfinishedFile
+    ) throws(HistoryError) {
+        var crc: UInt32 = 0
+        var done = 0
+        while done < Int(entry.payloadBytes) {
+            let count = min(memory.count, Int(entry.payloadBytes) - done)
+            let piece = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<count])
+            try source.read(
+                into: piece, at: entry.payloadOffset + UInt64(done), source: 0, cache: cache)
+            crc = Checksum.crc32c(UnsafeRawBufferPointer(piece), continuing: crc)
+            try file.append(UnsafeRawBufferPointer(piece))
+            done += count
+        }
+        guard crc == entry.payloadCRC else { throw .payload(entry.stamp.lsn) }
+    }
+
+    /// Appends what stands for one record, without the data of a write; returns the number of
+    /// entries.
+    private static func put(
+        _ entry: SegmentEntry, _ name: [UInt8], _ file: UnfinishedFile
     ) throws(HistoryError) -> UInt64 {
         let extent = entry.extent
         switch entry.kind {
         case .write:
             try file.append(
                 LogWritesEntry([], sector: extent.start, sectorCount: extent.count).encode())
-            try file.append(data)
             return 1
         case .zero:
             var (start, entries): (UInt64, UInt64) = (extent.start, 0)

@@ -95,6 +95,63 @@ private struct ReplayLog {
         #expect(try LogWritesExport(catalogue, from: nil, to: last).base == last)
     }
 
+    /// Thinned history: a merged segment leads to its end only, in pieces of any length.
+    @Test func thinnedHistory() throws {
+        var volume = ModelVolume(sectors: 8192)
+        let store = MemoryStore()
+        let writer = SnapshotWriter(store: store, identity: volume.identity, blockBytes: 4096)
+        _ = try writer.write(ImageSource(volume.base), at: volume.baseStamp)
+        volume.write(3, 5, fill: 1)
+        volume.write(4, 2, fill: 2)
+        volume.write(100, 2048, fill: 3)
+        volume.write(2148, 2048, fill: 3)
+        volume.append(.flush)
+        // What is left of them: sectors 3, 4 to 5, 6 to 7, and the last two writes as one.
+        let kept: [(Int, Int, UInt8, UInt64)] = [
+            (3, 1, 1, 1), (6, 2, 1, 1), (4, 2, 2, 2), (100, 4096, 3, 4),
+        ]
+        var bytes: [UInt8] = []
+        let encoder = SegmentEncoder<Never>(
+            header: SegmentHeader(
+                kind: .merged, volume: volume.id, epoch: 1, volumeBytes: volume.byteCount,
+                first: volume.stamp(LSN(1)), blockBytes: 4096)
+        ) { bytes.append(contentsOf: $0) }
+        for (start, count, fill, lsn) in kept {
+            let payload = [UInt8](repeating: fill, count: count * Sector.bytes)
+            payload.withUnsafeBytes {
+                encoder.append(
+                    LogRecord(
+                        header: RecordHeader(
+                            stamp: volume.stamp(LSN(lsn)), kind: .write,
+                            extent: Extent(start: UInt64(start), count: UInt64(count)),
+                            payloadBytes: payload.count, payloadCRC: Checksum.crc32c($0)),
+                        payload: $0))
+            }
+        }
+        _ = encoder.finish(last: volume.stamp(volume.last))
+        store.content[SegmentName(first: LSN(1), last: volume.last, kind: .merged)] = bytes
+
+        let catalogue = try HistoryCatalogue(store: store)
+        let last = volume.stamp(volume.last)
+        let export = try LogWritesExport(catalogue, from: nil, to: last)
+        #expect(export.isThinned)
+        let storage = SimulatedStorage(seed: 1)
+        #expect(try export.write(toFile: "/log", in: storage).entries == 4)
+        var reader = ReplayLog(base: volume.base)
+        try reader.replay(try storage.contents(of: "/log"))
+        #expect(reader.image == volume.image(at: volume.last))
+
+        var list = ExtentList()
+        let comparison = try ViewComparison(catalogue, from: volume.baseStamp, to: last)
+        #expect(comparison.isByRecords)
+        try comparison.run { list.add($0.extent) }
+        #expect(list.extents == [Extent(start: 3, count: 5), Extent(start: 100, count: 4096)])
+        let scale = TimeScale(first: 0, last: .max, bucketsMax: 1)
+        var found = WriteStatistics(volumeBytes: volume.byteCount, scale: scale)
+        #expect(try catalogue.forEachRecord { found.add($0) })
+        #expect(found.total.writes == 4)
+    }
+
     // MARK: - reading
 
     private static func bytes(_ value: UInt64, _ count: Int = 8) -> [UInt8] {

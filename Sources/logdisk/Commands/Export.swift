@@ -108,8 +108,9 @@ struct Export: ParsableCommand {
                 .usage, volume, "--from \(from ?? "") is later than --to \(to ?? "now")",
                 cause: "lsn:\(first.lsn) and lsn:\(last.lsn)", hint: "exchange the two")
         }
-        let progress = MonitoredProgress("export", totalBytes: 0, isSilent: true)
+        let progress = MonitoredProgress("export", totalBytes: 0, isSilent: options.json)
         let (log, totals, isEmptyBase) = try translating(volume) {
+            defer { progress.finish() }
             let log = try LogWritesExport(history.catalogue, from: first, to: last)
             let base = try PointInTimeView(history.catalogue, at: log.base.lsn)
             let totals = try log.write(

@@ -157,23 +157,27 @@ struct Import: ParsableCommand {
         let progress = ProgressReporter(
             "import", totalBytes: summary.writtenBytes, isSilent: output.json)
         defer { progress.finish() }
-        var (done, waiting): (UInt64, UInt64) = (0, 0)
+        var done: UInt64 = 0
+        // Records are archived as they come: nobody else does, and the log is bounded.
+        var steps: UInt64 = 0
+        var archived: UInt64 = 0
         do {
             try reader.forEachStep { step in
                 switch step {
                 case .write(let offset, let bytes):
                     try service.volume.write(bytes, at: offset)
                     done += UInt64(bytes.count)
-                    waiting += UInt64(bytes.count)
                 case .discard(let offset, let count):
                     try service.volume.discard(offset: offset, count: count)
                 case .flush: try service.volume.flush()
                 case .mark(let name, _): _ = try service.volume.mark(name)
                 }
                 try progress.update(done)
-                if waiting >= Self.archiveBytes {
+                steps += 1
+                let logged = done + steps * UInt64(RecordHeader.byteCount)
+                if logged - archived >= Self.archiveBytes {
                     try service.archive(through: service.volume.durableStamp.lsn)
-                    waiting = 0
+                    archived = logged
                 }
             }
         } catch let error as LogWritesFailure {
