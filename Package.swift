@@ -74,7 +74,7 @@ let package = Package(
             name: "BlockModelTests", dependencies: ["BlockModel"], swiftSettings: swiftSettings),
         .testTarget(name: "DiskIOTests", dependencies: ["DiskIO"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "LogFormatTests", dependencies: ["BlockModel", "LogFormat"],
+            name: "LogFormatTests", dependencies: ["BlockModel", "DiskIO", "LogFormat"],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "ReplayBench", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],

@@ -217,7 +217,9 @@ extension HistoryCatalogue {
             NotRestorable(target: .lsn(target), reason: .noSuchSnapshot(pinned ?? target)))
     }
 
-    private func chain(from start: Stamp, to target: LSN) -> [RecordRun]? {
+    /// The runs that lead from the state at `start` to that at `target`, the first of which may
+    /// begin before; nil where there is no unbroken chain.
+    func chain(from start: Stamp, to target: LSN) -> [RecordRun]? {
         var position = start
         var runs: [RecordRun] = []
         while position.lsn < target {

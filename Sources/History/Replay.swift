@@ -161,8 +161,9 @@ public struct Replay: Sendable {
         } catch { throw .output(error) }
     }
 
-    private static func temporary(
-        for path: String, in storage: Storage
+    /// A new file beside `path` that is renamed to it when it is whole.
+    static func temporary(
+        for path: String, in storage: Storage, isDirect: Bool = true
     ) throws(IOError) -> (StorageFile, String) {
         var number = 1
         while true {
@@ -170,14 +171,14 @@ public struct Replay: Sendable {
             if !storage.exists(temporary) {
                 let file = try storage.open(
                     temporary,
-                    OpenOptions(.readWrite, creation: .exclusively, isDirect: true))
+                    OpenOptions(.readWrite, creation: .exclusively, isDirect: isDirect))
                 return (file, temporary)
             }
             number += 1
         }
     }
 
-    private static func parent(of path: String) -> String {
+    static func parent(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }

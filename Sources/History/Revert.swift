@@ -44,7 +44,8 @@ public struct RevertPlan: Sendable {
     ) throws(HistoryError) {
         past = try PointInTimeView(catalogue, at: lsn)
         present = try PointInTimeView(catalogue, at: now)
-        touched = try catalogue.touchedExtents(after: lsn, through: now)
+        let whole = Extent(start: 0, count: catalogue.volumeBytes >> Sector.shift)
+        touched = try catalogue.touchedExtents(after: lsn, through: now) ?? [whole]
         var sums: [UInt64] = [0]
         sums.reserveCapacity(touched.count + 1)
         for extent in touched { sums.append((sums.last ?? 0) + extent.byteCount) }

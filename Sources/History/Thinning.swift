@@ -26,19 +26,21 @@ public struct ThinningResult: Sendable {
 public struct Thinning: Sendable {
     private let store: any SegmentStore
     private let volume: VolumeID?
+    private let base: PointInTimeView?
     private let leases: @Sendable () throws -> [Lease]
 
     /// Plans follow each other until nothing is left to do: parts of a large interval shrink and
     /// then fit together. Never more often than this.
     private static let roundsMax = 64
 
-    /// `leases` tells what is in use at the moment.
+    /// `leases` tells what is in use at the moment; `base` is what a branch stands on.
     public init(
-        store: any SegmentStore, volume: VolumeID?,
+        store: any SegmentStore, volume: VolumeID?, base: PointInTimeView? = nil,
         leases: @escaping @Sendable () throws -> [Lease]
     ) {
         self.store = store
         self.volume = volume
+        self.base = base
         self.leases = leases
     }
 
@@ -98,7 +100,7 @@ public struct Thinning: Sendable {
     ) throws(HistoryError) -> (RetentionPlan, HistoryCatalogue) {
         let current: [Lease]
         do { current = try leases() } catch { throw .source(error) }
-        let history = try HistoryCatalogue(store: store, volume: volume)
+        let history = try HistoryCatalogue(store: store, volume: volume, base: base)
         return (try RetentionPlanner(rule, history, leases: current).plan(), history)
     }
 

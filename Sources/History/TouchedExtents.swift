@@ -66,27 +66,25 @@ package struct ExtentUnion {
 }
 
 extension HistoryCatalogue {
-    /// The sectors that records with LSNs above `lsn`, up to `last`, changed, or more; in address
-    /// order. The whole volume where not all of these records are there.
-    func touchedExtents(after lsn: LSN, through last: LSN) throws(HistoryError) -> [Extent] {
+    /// What the records after `lsn` up to `last` touch, or more; in address order. nil where records
+    /// between the two are missing, so that any sector may differ.
+    func touchedExtents(after lsn: LSN, through last: LSN) throws(HistoryError) -> [Extent]? {
         try tolerating { history throws(HistoryError) in
             try history.touchedOnce(after: lsn, through: last)
         }
     }
 
-    private func touchedOnce(after lsn: LSN, through last: LSN) throws(HistoryError) -> [Extent] {
-        let sectors = volumeBytes >> Sector.shift
+    private func touchedOnce(after lsn: LSN, through last: LSN) throws(HistoryError) -> [Extent]? {
+        guard let runs = chain(from: Stamp(lsn: lsn, wallNanoseconds: 0), to: last) else {
+            return nil
+        }
         var found = ExtentUnion()
-        var reached = lsn
-        for run in timeline.runs where run.last.lsn > lsn && run.first.lsn <= last {
-            guard run.first.lsn <= reached.next else { break }
+        for run in runs {
             for entry in try index(of: run).entries
             where entry.kind.changesSectors && entry.stamp.lsn > lsn && entry.stamp.lsn <= last {
                 found.insert(entry.extent)
             }
-            reached = run.last.lsn
         }
-        return reached >= last
-            ? found.finish(sectors: sectors) : [Extent(start: 0, count: sectors)]
+        return found.finish(sectors: volumeBytes >> Sector.shift)
     }
 }

@@ -74,9 +74,9 @@ struct LogDisk: ParsableCommand {
         version: Version.text,
         subcommands: [
             Create.self, Mount.self, Unmount.self, Status.self, Mark.self, Snapshot.self,
-            Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Verify.self,
-            Inspect.self, Branches.self, BranchCommand.self, Drill.self, Prune.self, Pin.self,
-            Unpin.self,
+            Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
+            Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
+            BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
         ])
 
     func run() throws {
@@ -100,6 +100,9 @@ struct LogDisk: ParsableCommand {
                     ls MNT/at/mark:NAME/disk.img        the same, below a live mount
                     logdisk mount VOL MNT2 --at -15m --branch DIR     a writable copy of it
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
+        Compare:    logdisk diff VOL --from T1 --to T2  what changed, also as a patch
+                    logdisk history VOL                 what was written, when and where
+        Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'

@@ -34,13 +34,14 @@ final class Sandbox {
     }
 
     /// Output goes to files: a mount in the background would keep a pipe open.
-    func run(_ arguments: [String]) throws -> Run {
+    func run(_ arguments: [String], environment more: [String: String] = [:]) throws -> Run {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: Self.program)
         process.arguments = arguments
         process.currentDirectoryURL = URL(fileURLWithPath: path)
         var environment = ProcessInfo.processInfo.environment
         environment["TZ"] = "UTC"
+        environment.merge(more) { $1 }
         process.environment = environment
         process.standardInput = FileHandle.nullDevice
         let names = ["\(path)/.out", "\(path)/.err"]

@@ -90,6 +90,43 @@ struct MountCommandTests {
         #expect(try sandbox.run(["unmount", "v"]).code == 1)
     }
 
+    @Test func comparedAndPatchedWhileMounted() throws {
+        let sandbox = try Sandbox()
+        defer { cleanUp(sandbox) }
+        #expect(try sandbox.run(["create", "v", "--size", "1M"]).code == 0)
+        #expect(try sandbox.run(["create", "v2", "--size", "1M"]).code == 0)
+        for (volume, folder) in [("v", "m"), ("v2", "m2")] {
+            try sandbox.folder(folder)
+            #expect(try sandbox.run(["mount", volume, folder]).code == 0)
+        }
+        #expect(try sandbox.run(["mark", "v", "empty"]).code == 0)
+        try sandbox.overwrite("m/disk.img", at: 5000, with: Data(repeating: 7, count: 3000))
+        let diff = try sandbox.run(["diff", "m", "--from", "mark:empty", "--output", "p"])
+        #expect(diff.code == 0 && diff.output.contains("1 extent, 3.5 KiB"), "\(diff.error)")
+        // The disk of another mount takes it like any image; images under volumes do not.
+        let patch = try sandbox.run(["patch", "p", "m2/disk.img"])
+        #expect(patch.code == 0, "\(patch.error)")
+        #expect(try sandbox.bytes("m2/disk.img") == sandbox.bytes("m/disk.img"))
+        check(
+            BadInput("patch of an image in use", 11, "the image of a volume"),
+            try sandbox.run(["patch", "p", "v2/image.raw"]))
+        check(
+            BadInput("patch into the mount", 64, "own mount"),
+            try sandbox.run(["diff", "v", "--from", "mark:empty", "--output", "m/p"]))
+        for name in ["history", "export"] {
+            let more = name == "export" ? ["--format", "dm-log-writes", "--output", "log"] : []
+            let run = try sandbox.run([name, "m"] + more)
+            #expect(run.code == 0, "\(run.error)")
+        }
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: sandbox.path + "/v/leases") == [])
+        for folder in ["m", "m2"] {
+            let unmount = try sandbox.run(["unmount", folder])
+            #expect(unmount.code == 0, "\(unmount.error)")
+        }
+        #expect(try sandbox.run(["verify", "v2"]).code == 0)
+    }
+
     @Test func busy() throws {
         let sandbox = try Sandbox()
         defer { cleanUp(sandbox) }

@@ -195,6 +195,16 @@ extension EndToEnd {
                     #expect(try contents(file) == content, "\(branch) \(point), seed \(seed)")
                     try volume.logdisk(["verify", branch])
                 }
+                // What lies below counts, for these, too.
+                try volume.logdisk(["revert", secondPath, "--at", "lsn:0"])
+                let back = scratch.newPath("replayed")
+                try volume.logdisk(["replay", secondPath, "--at", "now", "--output", back])
+                #expect(try contents(back) == first, "seed \(seed)")
+                try volume.logdisk(["prune", path, "--keep", "newest 1w"])
+                let thinned = scratch.newPath("replayed")
+                try volume.logdisk(["replay", path, "--at", "now", "--output", thinned])
+                #expect(try contents(thinned) == expected, "seed \(seed)")
+                try volume.logdisk(["verify", path])
                 try volume.logdisk(["branch", "delete", secondPath])
                 try volume.logdisk(["branch", "delete", path])
                 let left = try volume.logdisk(["branches", volume.path, "--json"]).output

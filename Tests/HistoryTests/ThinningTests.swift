@@ -176,7 +176,7 @@ import Testing
         try world.grow(&random, records: 100, snapshots: 2)
         let rule = world.rule(try ThinningWorld.ladder(&random), after: Int64(random.below(90_000)))
         let lsn = LSN(UInt64(random.below(Int(world.archived.rawValue) + 1)))
-        let view = try PointInTimeView(try world.catalogue(), at: lsn, cachedBlocksMax: 1)
+        let view = try PointInTimeView(try world.catalogue(), at: lsn, cacheBytesMax: 4096)
         let image = world.images[Int(lsn.rawValue)]
 
         let all = try world.thinning { [Lease(purpose: "replay", holder: "x")] }.run(rule)

@@ -169,7 +169,7 @@ enum BranchMaker {
         let names: Set = [
             "superblock", "lock", "image.raw", BranchRecord.presentName, BranchRecord.fileName,
             "wal", "segments", "leases", "mount.log", "mount.log.1", ControlSocket.fileName,
-            DrillLog.fileName,
+            DrillLog.fileName, "pins", "prune.lock",
         ]
         return names.contains(file) || PastPlace.isSocketName(file)
     }

@@ -67,7 +67,7 @@ struct Create: ParsableCommand {
         let source = try openSource(storage)
         defer { source?.close() }
         let creation = try plan(source)
-        try checkPlace(path)
+        try NewVolume.checkPlace(path, volume)
         let folder = try translating(volume) {
             try VolumeFolder.create(path, creation, on: storage)
         }
@@ -108,57 +108,22 @@ struct Create: ParsableCommand {
         } else {
             bytes = try translating(volume) { try source?.size() ?? 0 }
         }
-        try check(bytes)
+        let text = size ?? from ?? image ?? ""
+        try NewVolume.check(bytes, text, isOption: size != nil, volume)
         var creation = VolumeCreation(volumeBytes: bytes)
         creation.imagePath = image.map { PathText.canonical($0) }
         creation.logDirectory = logDir.map { PathText.canonical($0) }
         creation.walBytesMax = try walBytes(in: creation.logDirectory)
-        // A WAL file must hold the longest record; eight make the bound.
-        creation.walFileBytes = min(max(creation.walBytesMax / 8, 8 << 20), 64 << 20) / 4096 * 4096
+        creation.walFileBytes = NewVolume.walFileBytes(of: creation.walBytesMax)
         creation.ringBytes = try bounded(ring, "--ring", min: 1 << 20, max: 64 << 30)
         return creation
     }
 
-    private func check(_ bytes: UInt64) throws(CommandFailure) {
-        let text = size ?? from ?? image ?? ""
-        func refused(_ why: String, _ hint: String) -> CommandFailure {
-            CommandFailure(.usage, volume, "\(text) is no possible size", cause: why, hint: hint)
-        }
-        if bytes == 0 { throw refused("it is 0 bytes", "for example --size 10G") }
-        if bytes % UInt64(Sector.bytes) != 0 {
-            let next = bytes / 512 * 512 + 512
-            throw refused(
-                "\(bytes) is not a multiple of 512",
-                size != nil ? "--size \(next)" : "lengthen the source: truncate -s \(next) \(text)")
-        }
-        if bytes > Superblock.volumeBytesMax {
-            throw refused(
-                "it is beyond 8 EiB", "the largest volume has \(Superblock.volumeBytesMax) bytes")
-        }
-    }
-
-    private func checkPlace(_ path: String) throws(CommandFailure) {
-        let storage = DiskStorage()
-        if storage.exists(path), !storage.isDirectory(path) {
-            throw CommandFailure(
-                .usage, volume, "\(path) is not a folder", hint: "choose a new or an empty folder")
-        }
-        let parent = PathText.parent(of: path)
-        if !storage.isDirectory(parent) {
-            throw CommandFailure(
-                .usage, volume, "the folder \(parent) does not exist", hint: "mkdir -p \(parent)")
-        }
-    }
-
-    /// The more of the log waits to be archived, the longer a burst may be that the archiver does
-    /// not disturb.
     private func walBytes(in directory: String?) throws(CommandFailure) -> UInt64 {
         if let walSize {
             return try bounded(walSize, "--wal-size", min: 32 << 20, max: 1 << 50)
         }
-        let parent = (PathText.canonical(volume) as NSString).deletingLastPathComponent
-        let free = (try? DiskStorage().freeBytes(directory ?? parent)) ?? 0
-        return min(max(free / 8, 1 << 30), 16 << 30) / (64 << 20) * (64 << 20)
+        return NewVolume.walBytes(in: directory ?? PathText.parent(of: PathText.canonical(volume)))
     }
 
     private func bounded(
@@ -184,18 +149,7 @@ struct Create: ParsableCommand {
             defer { progress.finish() }
             try FileCopy.copy(source, to: folder.image, on: folder.storage, bytes, progress, volume)
         }
-        let progress = MonitoredProgress("base snapshot", totalBytes: bytes, isSilent: output.json)
-        defer { progress.finish() }
-        let identity = SegmentIdentity(
-            volume: superblock.volume, volumeBytes: bytes, epoch: superblock.epoch)
-        let store = DirectoryStore(storage: folder.storage, directory: folder.segmentsDirectory)
-        let base = Stamp(lsn: .zero, wallNanoseconds: superblock.createdWall)
-        try translating(volume) {
-            _ = try SnapshotWriter(store: store, identity: identity).write(
-                FileSnapshotSource(folder.image, byteCount: bytes), at: base,
-                monitor: progress.monitor)
-            try folder.finishCreation()
-        }
+        try NewVolume.finish(folder, isSilent: output.json, volume)
     }
 
     private func report(_ folder: VolumeFolder, _ path: String) throws {

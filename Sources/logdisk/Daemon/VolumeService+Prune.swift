@@ -58,7 +58,7 @@ extension VolumeService {
     private func prune(_ ladder: Ladder, now: Int64) throws(CommandFailure) -> ThinningResult {
         let pruning = Pruning(
             store: store, volume: identity.volume, logDirectory: folder.logDirectory,
-            object: object)
+            base: base, object: object)
         var rule = try pruning.rule(ladder, now: now)
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.

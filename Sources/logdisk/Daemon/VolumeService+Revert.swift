@@ -100,7 +100,7 @@ private struct RevertWork {
         try checkRoom(service)
         func catalogue() throws(CommandFailure) -> HistoryCatalogue {
             try translating(service.object) {
-                try HistoryCatalogue(store: service.store, volume: service.identity.volume)
+                try service.catalogue()
             }
         }
         let now = LSN(try service.archive().lsn)

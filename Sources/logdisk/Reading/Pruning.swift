@@ -13,6 +13,8 @@ struct Pruning: Sendable {
     let volume: VolumeID
     /// The folder that `segments` lies in.
     let logDirectory: String
+    /// What a branch stands on.
+    let base: PastState?
     /// The volume as the user named it, for messages.
     let object: String
 
@@ -22,7 +24,7 @@ struct Pruning: Sendable {
 
     var thinning: Thinning {
         let leases = LeaseFolder(storage: DiskStorage(), directory: logDirectory + "/leases")
-        return Thinning(store: store, volume: volume) { try leases.current() }
+        return Thinning(store: store, volume: volume, base: base?.view) { try leases.current() }
     }
 
     /// The ladder at `now`, with the pins.
@@ -87,6 +89,6 @@ extension VolumeHistory {
         return Pruning(
             store: store, volume: superblock.volume,
             logDirectory: VolumeFolder.logDirectory(location.path, superblock),
-            object: location.object)
+            base: base, object: location.object)
     }
 }

@@ -50,7 +50,7 @@ enum SourceFile {
     }
 
     /// A mounted or otherwise claimed disk refuses an exclusive opening.
-    private static func checkDeviceIsFree(_ path: String, _ object: String) throws(CommandFailure) {
+    static func checkDeviceIsFree(_ path: String, _ object: String) throws(CommandFailure) {
         let descriptor = Foundation.open(path, O_RDONLY | O_EXCL | O_CLOEXEC)
         if descriptor >= 0 {
             close(descriptor)
