@@ -66,8 +66,8 @@ package struct ExtentUnion {
 }
 
 extension HistoryCatalogue {
-    /// What the records after `lsn` up to `last` touch, or more; in address order. nil where records
-    /// between the two are missing, so that any sector may differ.
+    /// What the records after `lsn` up to `last` touch, or more; in address order. nil where
+    /// records between the two are missing, so that any sector may differ.
     func touchedExtents(after lsn: LSN, through last: LSN) throws(HistoryError) -> [Extent]? {
         try tolerating { history throws(HistoryError) in
             try history.touchedOnce(after: lsn, through: last)

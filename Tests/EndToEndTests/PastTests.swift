@@ -186,25 +186,14 @@ extension EndToEnd {
                 try volume.logdisk(["snapshot", path])
                 try volume.logdisk(["unmount", second])
                 try volume.logdisk(["unmount", folder])
-                for (branch, point, content) in [
-                    (path, "mark:first", first), (path, "now", expected),
-                    (secondPath, "now", secondExpected),
-                ] {
-                    let file = scratch.newPath("replayed")
-                    try volume.logdisk(["replay", branch, "--at", point, "--output", file])
-                    #expect(try contents(file) == content, "\(branch) \(point), seed \(seed)")
-                    try volume.logdisk(["verify", branch])
-                }
+                try expect(volume, path, "mark:first", is: first, seed)
+                try expect(volume, path, "now", is: expected, seed)
+                try expect(volume, secondPath, "now", is: secondExpected, seed)
                 // What lies below counts, for these, too.
                 try volume.logdisk(["revert", secondPath, "--at", "lsn:0"])
-                let back = scratch.newPath("replayed")
-                try volume.logdisk(["replay", secondPath, "--at", "now", "--output", back])
-                #expect(try contents(back) == first, "seed \(seed)")
+                try expect(volume, secondPath, "now", is: first, seed)
                 try volume.logdisk(["prune", path, "--keep", "newest 1w"])
-                let thinned = scratch.newPath("replayed")
-                try volume.logdisk(["replay", path, "--at", "now", "--output", thinned])
-                #expect(try contents(thinned) == expected, "seed \(seed)")
-                try volume.logdisk(["verify", path])
+                try expect(volume, path, "now", is: expected, seed)
                 try volume.logdisk(["branch", "delete", secondPath])
                 try volume.logdisk(["branch", "delete", path])
                 let left = try volume.logdisk(["branches", volume.path, "--json"]).output
@@ -212,6 +201,16 @@ extension EndToEnd {
                 try volume.verify()
                 try volume.unmount()
             }
+        }
+
+        /// A replay has these bytes, and nothing is wrong with the volume.
+        private func expect(
+            _ volume: TestVolume, _ path: String, _ target: String, is content: Data, _ seed: UInt64
+        ) throws {
+            let file = volume.scratch.newPath("replayed")
+            try volume.logdisk(["replay", path, "--at", target, "--output", file])
+            #expect(try contents(file) == content, "\(path) \(target), seed \(seed)")
+            try volume.logdisk(["verify", path])
         }
 
         /// Writes, discards and a flush, in the file and in what is expected of it.
