@@ -2,6 +2,9 @@
 //
 //   overwritten 8 times   4 KiB writes all over the volume, 8 times its size in all; the rival does
 //                         the records again one by one, in their order
+//                         records again one by one, in their order; after it this history is
+//                         thinned to the newest record of each sector, beside reading,
+//                         decompressing and checking all of it once
 //   written once          in address order and in random order; the rival is `cp` of the finished
 //                         image to another file, with a sync
 //
@@ -94,10 +97,37 @@ struct Bench {
             for name in ["ours", "theirs"] { try storage.remove(path(name)) }
         }
         try storage.remove(path("image"))
+        if rival == "serial" { try thin(store, directory, records: order.count) }
         let (mine, other) = (median(ours), median(theirs))
         print(
             "\(name): replay \(format(mine)) s, \(rival) \(format(other)) s, "
                 + "ratio \(format(other / mine))")
+    }
+
+    /// Once, as it leaves nothing to thin.
+    private func thin(_ store: DirectoryStore, _ directory: String, records: Int) throws {
+        var (reading, thinning): ([Double], [Double]) = ([], [])
+        let logs = try store.list().filter { $0.name.kind == .log }
+        let bytes = logs.reduce(0) { $0 + $1.byteCount }
+        try dropCaches(directory)
+        try timed("read", into: &reading) {
+            for segment in logs {
+                let reader = try SegmentReader(segment, in: store)
+                let block = AlignedBuffer(count: reader.footer.header.blockBytes)
+                for number in 0..<reader.table.count {
+                    try reader.readBlock(number, into: block.bytes)
+                }
+            }
+        }
+        try dropCaches(directory)
+        let rule = RetentionRule(try Ladder(parsing: "newest 1w"), now: Int64(records))
+        try timed("thinning", into: &thinning) {
+            _ = try Thinning(store: store, volume: id) { [] }.run(rule)
+        }
+        let ratio = format(reading[0] / thinning[0])
+        print(
+            "thinning: \(bytes >> 20) MiB in \(format(thinning[0])) s, "
+                + "read in \(format(reading[0])) s, ratio \(ratio)")
     }
 
     /// The plain way: every record in its order.

@@ -22,6 +22,8 @@ IDLE_CPU_SHARE_MAX = 0.001
 IDLE_SECONDS = 60
 HISTORY_BYTES = 10 << 30
 ALLOCATION_REQUESTS = 100_000
+THINNING_MIB_MIN = 500
+THINNING_RATIO_MIN = 0.5
 # Threads that tick, the control socket and the archiver allocate now and then.
 ALLOCATIONS_MAX = 0.01
 
@@ -116,6 +118,13 @@ def replay(work, template, program, options):
     result["engine"] = [
         {"name": name, "rival": rival, "ratio": float(ratio)} for name, rival, ratio in
         re.findall(r"^(.*): replay [\d.]+ s, (\w+) [\d.]+ s, ratio ([\d.]+)", done.stdout, re.M)]
+    size, seconds, _, ratio = re.search(
+        r"^thinning: (\d+) MiB in ([\d.]+) s, read in ([\d.]+) s, ratio ([\d.]+)", done.stdout,
+        re.M).groups()
+    rate = int(size) / float(seconds)
+    result["thinning"] = {
+        "mib_per_second": rate, "ratio": float(ratio),
+        "ok": rate >= THINNING_MIB_MIN or float(ratio) >= THINNING_RATIO_MIN}
     return result
 
 

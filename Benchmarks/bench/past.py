@@ -14,6 +14,7 @@ READ_RATIO_MIN = 0.5
 VIEW_MIB_MAX = 512
 OPEN_VIEWS = 10
 WRITE_RATIO_MIN = 0.95
+PRUNE_RATIO_MIN = 0.9
 
 
 def past(subject, options):
@@ -29,7 +30,7 @@ def past(subject, options):
     finally:
         point.stop()
     return {**result, "memory": {"peak_mib": point.peak_mib, "ok": point.peak_mib <= VIEW_MIB_MAX},
-            "views": open_views(subject, options)}
+            "views": open_views(subject, options), "prune": pruning(subject, options)}
 
 
 class PastMount:
@@ -85,6 +86,26 @@ def reads(subject, point, options):
             rates[name].append(job["read"]["iops"])
     ratio = median(rates["past"]) / median(rates["live"])
     return {**rates, "ratio": ratio, "ok": ratio >= READ_RATIO_MIN}
+
+
+def pruning(subject, options):
+    """Random writes to the live mount while its history is thinned, beside without."""
+    rates = []
+    for program in (None, [subject.program, "prune", subject.volume, "--keep", "newest 1w"]):
+        process = program and subprocess.Popen(
+            program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            job = run_fio(subject.file, (*QD16, "--rw=randwrite"), f"{options.size}m", 1,
+                          ("--time_based", f"--runtime={options.seconds}"))
+            # Else it ended before the load did, and the number means little.
+            was_pruning = process is None or process.poll() is None
+        finally:
+            if process and process.wait() != 0:
+                raise RuntimeError("logdisk prune failed under load")
+        rates.append(job["write"]["iops"])
+        subject.settle()
+    ratio = rates[1] / rates[0]
+    return {"rates": rates, "ratio": ratio, "whole": was_pruning, "ok": ratio >= PRUNE_RATIO_MIN}
 
 
 def open_views(subject, options):

@@ -1,9 +1,10 @@
 """Results as tables. A target counts as reached within 5 % of it: the noise of such runs."""
-from .extras import ALLOCATIONS_MAX, IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX
+from .extras import (ALLOCATIONS_MAX, IDLE_CPU_SHARE_MAX, MEMORY_MIB_MAX, OPEN_SECONDS_MAX,
+                     THINNING_RATIO_MIN)
 from .loads import LOADS
 from .middle import median
-from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, READ_RATIO_MIN, RECORDS, VIEW_MIB_MAX,
-                   WRITE_RATIO_MIN)
+from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, PRUNE_RATIO_MIN, READ_RATIO_MIN, RECORDS,
+                   VIEW_MIB_MAX, WRITE_RATIO_MIN)
 
 NOISE = 0.05
 
@@ -98,6 +99,11 @@ def extras(results, verdicts):
         lines.append((name, f"{ratio:.2f}", f">= {target}", verdicts[-1]))
     add("allocations", "heap allocations per 4 KiB write, read",
         lambda r: f"{r['write']:.4f}, {r['read']:.4f}", f"< {ALLOCATIONS_MAX}")
+    thinning = results.get("replay", {}).get("thinning")
+    if thinning:
+        verdicts.append("ok" if thinning["ok"] else "SHORT")
+        lines.append(("thinning to the newest records, to reading and checking them",
+                      f"{thinning['ratio']:.2f}", f">= {THINNING_RATIO_MIN}", verdicts[-1]))
     for name, measured, target, is_good in pasts(results.get("past")):
         verdicts.append("ok" if is_good else "SHORT")
         lines.append((name, measured, target, verdicts[-1]))
@@ -119,8 +125,8 @@ def pasts(result):
     """(what, measured, target, verdict) of each number about past states."""
     if result is None:
         return []
-    first, reads, memory, views = (
-        result[name] for name in ("first_read", "reads", "memory", "views"))
+    first, reads, memory, views, prune = (
+        result[name] for name in ("first_read", "reads", "memory", "views", "prune"))
     return [
         (f"first read of mount --at, {RECORDS:,} records after the snapshot",
          f"{median(first['seconds']):.2f} s", f"< {FIRST_READ_SECONDS_MAX} s", first["ok"]),
@@ -129,7 +135,10 @@ def pasts(result):
         ("peak memory of a past mount", f"{memory['peak_mib']:.0f} MiB",
          f"<= {VIEW_MIB_MAX} MiB", memory["ok"]),
         (f"4 KiB random write QD16 with {OPEN_VIEWS} open past states to without",
-         f"{views['ratio']:.2f}", f">= {WRITE_RATIO_MIN}", views["ok"])]
+         f"{views['ratio']:.2f}", f">= {WRITE_RATIO_MIN}", views["ok"]),
+        ("4 KiB random write QD16 during a prune to without"
+         + ("" if prune["whole"] else " (it ended earlier)"),
+         f"{prune['ratio']:.2f}", f">= {PRUNE_RATIO_MIN}", prune["ok"])]
 
 
 def aligned(title, lines):

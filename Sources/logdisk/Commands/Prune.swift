@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import BlockModel
+import CLinux
 import CommandText
 import History
 
@@ -48,6 +49,8 @@ struct Prune: ParsableCommand {
         let now = idleKeeps ? history.catalogue.last?.wallNanoseconds ?? clock : clock
         let rule = try pruning.rule(ladder, now: now)
         if dryRun { return try tell(rule, pruning) }
+        // The mount's own work comes first. Without it the command is only less modest.
+        if history.isMounted { _ = clinux_thread_background(19) }
         let progress = MonitoredProgress("prune", totalBytes: 0, isSilent: output.json)
         let result: ThinningResult
         do {
