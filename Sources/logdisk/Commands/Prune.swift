@@ -55,9 +55,26 @@ struct Prune: ParsableCommand {
         let result: ThinningResult
         do {
             defer { progress.finish() }
-            result = try pruning.run(rule, monitor: progress.monitor)
+            var monitor = progress.monitor
+            if let pacer = try pacer(history) {
+                let isCancelled = monitor.isCancelled
+                monitor.isCancelled = {
+                    pacer.pace()
+                    return isCancelled()
+                }
+            }
+            result = try pruning.run(rule, monitor: monitor)
         }
         try report(result, ladder)
+    }
+
+    /// Beside a mount under load the work takes its time.
+    private func pacer(_ history: VolumeHistory) throws(CommandFailure) -> Pacer? {
+        guard history.isMounted, let client = try history.location.client() else { return nil }
+        return Pacer {
+            let report: StatusReport? = try? client.get("/v1/status")
+            return report?.writes
+        }
     }
 
     // MARK: - what is said

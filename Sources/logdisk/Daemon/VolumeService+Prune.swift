@@ -63,8 +63,13 @@ extension VolumeService {
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.
         rule.slack = ladder.lastSpan / 8
-        let result = try pruning.run(
-            rule, monitor: WorkMonitor(isCancelled: { self.isStopping }))
+        let volume = volume
+        let pacer = Pacer { volume.status().writes }
+        let monitor = WorkMonitor(isCancelled: {
+            pacer.pace()
+            return self.isStopping
+        })
+        let result = try pruning.run(rule, monitor: monitor)
         if !result.deleted.isEmpty || !result.written.isEmpty {
             let text =
                 "pruned: \(result.deleted.count) segments deleted, "
