@@ -16,7 +16,6 @@ public final class DirectoryStore: SegmentStore {
     private struct State {
         /// Open files, the most recently used last.
         var open: [(name: SegmentName, file: StorageFile)] = []
-        var uploads: UInt64 = 0
     }
     private static let openMax = 128
     static let temporarySuffix = ".unfinished"
@@ -61,17 +60,16 @@ public final class DirectoryStore: SegmentStore {
 
     public func upload() throws(StoreError) -> any SegmentUpload {
         while true {
-            let number = state.withLock {
-                $0.uploads += 1
-                return $0.uploads
-            }
+            // Never the same twice: another process may be pruning here, and what one has given
+            // up must not become what another one commits.
+            let number = String(UInt64.random(in: .min ... .max), radix: 16)
             let path = "\(directory)/\(number)\(Self.temporarySuffix)"
             do throws(IOError) {
                 let file = try storage.open(
                     path, OpenOptions(.readWrite, creation: .exclusively, isDirect: true))
                 return DirectoryUpload(store: self, storage: storage, file: file, path: path)
             } catch {
-                if storage.exists(path) { continue }  // another process has that number
+                if storage.exists(path) { continue }
                 throw StoreError(.put, path, .io(error))
             }
         }

@@ -198,7 +198,11 @@ public struct LeaseFolder: Sendable {
     }
 
     static func text(_ lease: Lease) -> String {
-        var lines = [magic, "purpose \(lease.purpose)", "holder \(lease.holder)"]
+        // A line each, whatever the path of a folder holds.
+        func line(_ text: String) -> String {
+            String(text.map { $0.isNewline ? "?" : $0 })
+        }
+        var lines = [magic, "purpose \(line(lease.purpose))", "holder \(line(lease.holder))"]
         if let at = lease.at { lines.append("at \(at)") }
         for name in lease.segments?.sorted() ?? [] { lines.append("segment \(name)") }
         if lease.segments?.isEmpty == true { lines.append("nothing") }

@@ -46,14 +46,14 @@ public struct Thinning: Sendable {
 
     /// What `run` would do first, from indexes alone.
     public func plan(_ rule: RetentionRule) throws(HistoryError) -> RetentionPlan {
-        let (plan, _) = try look(rule)
+        let (plan, _, _) = try look(rule)
         return plan
     }
 
     /// Bytes that the store would hold less after `plan`, about: compression is guessed from what
     /// is there.
     public func estimatedFreedBytes(_ rule: RetentionRule) throws(HistoryError) -> Int64 {
-        let (plan, history) = try look(rule)
+        let (plan, history, _) = try look(rule)
         let sizes = Self.sizes(history)
         var freed = plan.deletes.reduce(0.0) { $0 + Double(sizes[$1] ?? 0) }
         for cut in plan.cuts {
@@ -82,12 +82,13 @@ public struct Thinning: Sendable {
     ) throws(HistoryError) -> ThinningResult {
         var result = ThinningResult()
         for _ in 0..<Self.roundsMax {
-            let (plan, history) = try look(rule)
+            let (plan, history, current) = try look(rule)
             result.nextDue = plan.nextDue
             result.blockers = plan.blockers
             if plan.isEmpty || !plan.blockers.isEmpty { break }
             let round = Round(
-                store: store, history: history, leases: leases, monitor: monitor, plan: plan)
+                store: store, history: history, leases: leases, monitor: monitor, plan: plan,
+                known: current)
             defer { round.addTo(&result) }
             try round.run()
             if !round.blockers.isEmpty { break }
@@ -97,11 +98,11 @@ public struct Thinning: Sendable {
 
     private func look(
         _ rule: RetentionRule
-    ) throws(HistoryError) -> (RetentionPlan, HistoryCatalogue) {
+    ) throws(HistoryError) -> (RetentionPlan, HistoryCatalogue, [Lease]) {
         let current: [Lease]
         do { current = try leases() } catch { throw .source(error) }
         let history = try HistoryCatalogue(store: store, volume: volume, base: base)
-        return (try RetentionPlanner(rule, history, leases: current).plan(), history)
+        return (try RetentionPlanner(rule, history, leases: current).plan(), history, current)
     }
 
     fileprivate static func sizes(_ history: HistoryCatalogue) -> [SegmentName: UInt64] {
@@ -118,6 +119,8 @@ private final class Round {
     private let leases: @Sendable () throws -> [Lease]
     private let monitor: WorkMonitor
     private let plan: RetentionPlan
+    /// Points of branches that the plan knows of.
+    private let branchPoints: Set<LSN>
     private let sizes: [SegmentName: UInt64]
     private var progress: WorkProgress
     private var written: [SegmentName] = []
@@ -128,13 +131,14 @@ private final class Round {
     init(
         store: any SegmentStore, history: HistoryCatalogue,
         leases: @escaping @Sendable () throws -> [Lease], monitor: WorkMonitor,
-        plan: RetentionPlan
+        plan: RetentionPlan, known: [Lease]
     ) {
         self.store = store
         self.history = history
         self.leases = leases
         self.monitor = monitor
         self.plan = plan
+        branchPoints = Set(known.filter(\.isDurable).compactMap(\.at))
         sizes = Thinning.sizes(history)
         let sources = plan.cuts.flatMap { $0.merges.flatMap(\.sources) }.map(\.segment)
         let total = Set(sources).reduce(0) { $0 + $1.footer.dataBytes }
@@ -233,7 +237,11 @@ private final class Round {
         for name in names {
             let current: [Lease]
             do { current = try leases() } catch { throw .source(error) }
-            blockers = current.filter { $0.segments?.contains(name) ?? true }
+            blockers = current.filter { lease in
+                let isNewBranch =
+                    lease.isDurable && lease.at.map { !branchPoints.contains($0) } ?? false
+                return isNewBranch || lease.segments?.contains(name) ?? true
+            }
             guard blockers.isEmpty else { return false }
             do throws(StoreError) {
                 try store.delete(name)

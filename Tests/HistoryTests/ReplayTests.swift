@@ -37,6 +37,46 @@ import Testing
         #expect(try storage.list(folder.path) == ["out"])
     }
 
+    /// Segments are files that speak for themselves: carried anywhere by whatever means, under
+    /// their names and in any order, they are the same history.
+    @Test func carriedSegmentsAreTheSameHistory() throws {
+        var volume = ModelVolume(sectors: 64)
+        for i in 0..<40 { volume.write(i * 7 % 60, 1 + i % 4, fill: UInt8(i + 1)) }
+        let store = MemoryStore()
+        var limits = Archiver.Limits()
+        limits.recordsMax = 9
+        let writer = SnapshotWriter(store: store, identity: volume.identity)
+        _ = try writer.write(ImageSource(volume.base), at: volume.baseStamp)
+        try Archiver(store: store, identity: volume.identity, limits: limits)
+            .archive(from: volume.source(), through: volume.last)
+        let middle = LSN(20)
+        let name = try writer.write(
+            ImageSource(volume.image(at: middle)), at: volume.stamp(middle))
+        let carried = MemoryStore()
+        for (name, bytes) in store.content.shuffled() {
+            let upload = try carried.upload()
+            for start in stride(from: 0, to: bytes.count, by: 1000) {
+                try bytes[start..<min(start + 1000, bytes.count)].withUnsafeBytes {
+                    try upload.append($0)
+                }
+            }
+            try upload.commit(as: name)
+        }
+        #expect(carried.content == store.content)
+        let history = try HistoryCatalogue(store: carried)
+        for lsn in [volume.baseStamp.lsn, LSN(7), middle, LSN(33), volume.last] {
+            let file = SimulatedStorage(seed: 1)
+            try Replay(PointInTimeView(history, at: lsn)).write(toFile: "/out", in: file)
+            #expect(try file.contents(of: "/out") == volume.image(at: lsn), "lsn \(lsn)")
+        }
+        // A snapshot alone is that one state.
+        let alone = MemoryStore([name: store.content[name] ?? []])
+        let view = try PointInTimeView(HistoryCatalogue(store: alone), at: middle)
+        let file = SimulatedStorage(seed: 1)
+        try Replay(view).write(toFile: "/out", in: file)
+        #expect(try file.contents(of: "/out") == volume.image(at: middle))
+    }
+
     @Test func anExistingFileIsRefusedUnlessReplacing() throws {
         let (view, volume) = try Self.view()
         let storage = SimulatedStorage(seed: 1)

@@ -62,6 +62,9 @@ enum BranchMaker {
         _ path: String, _ directory: String, _ parent: VolumeLocation
     ) throws(CommandFailure) {
         let storage = DiskStorage()
+        if (path + parent.path).contains(where: \.isNewline) {
+            throw CommandFailure(.usage, directory, "the path holds a line break")
+        }
         if PathText.lies(path, in: parent.path) {
             throw CommandFailure(
                 .usage, directory, "a branch cannot lie in the folder of its volume",
@@ -120,6 +123,8 @@ enum BranchMaker {
                     + "name it with --parent where the folder is gone")
         }
         let storage = DiskStorage()
+        // Told apart by its identity: another branch may have lain in this place before.
+        let name = try? VolumeLocation(path).superblock().volume.description
         if record != nil { try refuseUsed(path, directory) }
         let files = (try? storage.list(path)) ?? []
         let manager = FileManager.default
@@ -129,7 +134,7 @@ enum BranchMaker {
                 try? manager.removeItem(atPath: "\(path)/\(file)")
             }
         }
-        try forget(path, at: VolumeLocation(parentPath), directory)
+        try forget(path, named: name, at: VolumeLocation(parentPath), directory)
         if record != nil {
             try translating(directory) {
                 try storage.remove("\(path)/\(BranchRecord.fileName)")
@@ -154,12 +159,13 @@ enum BranchMaker {
 
     /// The parent need not keep the state any more. A parent that is gone keeps nothing.
     private static func forget(
-        _ path: String, at parent: VolumeLocation, _ directory: String
+        _ path: String, named name: String?, at parent: VolumeLocation, _ directory: String
     ) throws(CommandFailure) {
         guard parent.isVolume else { return }
         let leases = try parent.leases()
         try translating(directory) {
-            for branch in try leases.branches() where branch.lease.holder == path {
+            for branch in try leases.branches()
+            where name == nil ? branch.lease.holder == path : branch.name == name {
                 try leases.removeBranch(branch.name)
             }
         }

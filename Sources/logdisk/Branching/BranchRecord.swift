@@ -84,9 +84,28 @@ struct BranchRecord: Equatable, Sendable {
 }
 
 extension VolumeLocation {
+    /// Branches of branches of branches: beyond, they stand on each other in a circle.
+    private static let depthMax = 64
+
     /// The state that a branch stands on, with a lease on it; nil for a volume of its own.
-    func base() throws(CommandFailure) -> PastState? {
-        guard let record = try BranchRecord.read(path, object: object) else { return nil }
+    func base() throws(CommandFailure) -> PastState? { try base(depth: 0) }
+
+    private func base(depth: Int) throws(CommandFailure) -> PastState? {
+        guard let record = try BranchRecord.read(path, object: object) else {
+            // Without it what the branch does not hold itself would read as zeros.
+            guard !DiskStorage().exists("\(path)/\(BranchRecord.presentName)") else {
+                throw CommandFailure(
+                    .damaged, object, "it is lost what this branch stands on",
+                    cause: "\(path)/\(BranchRecord.fileName) is missing",
+                    hint: "put the file back; docs/format.md says what is in it")
+            }
+            return nil
+        }
+        guard depth < Self.depthMax else {
+            throw CommandFailure(
+                .damaged, object, "the branches stand on each other in a circle",
+                cause: record.parent)
+        }
         let parent = VolumeLocation(record.parent)
         guard parent.isVolume else {
             throw CommandFailure(
@@ -99,15 +118,34 @@ extension VolumeLocation {
                 cause: record.parent, hint: "put volume \(record.volume) back there")
         }
         let leases = try parent.leases()
+        try keepNamed(at: leases, record)
         let lease = Lease(purpose: "open branch", holder: "process \(getpid()), \(path)")
         return try translating(object) {
             let everything = try leases.take(lease)
             defer { everything.release() }
-            let (history, below) = try parent.segmentHistory()
+            let (history, below) = try parent.segmentHistory(depth: depth + 1)
             let point = try history.resolve(.lsn(record.lsn), now: VolumeHistory.clock())
+            guard history.volumeBytes == (try superblock().volumeBytes) else {
+                throw CommandFailure(
+                    .damaged, object, "the volume that this branch stands on has another size",
+                    cause: "\(history.volumeBytes) bytes")
+            }
             return try PastState(
                 point: point, view: PointInTimeView(history, at: record.lsn), leases: leases, lease,
                 over: below)
+        }
+    }
+
+    /// The parent names this branch where it lies now, also after it was moved.
+    private func keepNamed(at leases: LeaseFolder, _ record: BranchRecord) throws(CommandFailure) {
+        let name = try superblock().volume.description
+        try translating(object) {
+            let known = try leases.branches().first { $0.name == name }?.lease
+            guard known?.holder != path || known?.at != record.lsn else { return }
+            var lease = Lease(purpose: "branch", holder: path, at: record.lsn)
+            lease.segments = []
+            try leases.removeBranch(name)
+            _ = try leases.addBranch(name, lease)
         }
     }
 
@@ -119,9 +157,11 @@ extension VolumeLocation {
     }
 
     /// What lies in segments; nothing is asked of a mount.
-    private func segmentHistory() throws(CommandFailure) -> (HistoryCatalogue, PastState?) {
+    private func segmentHistory(
+        depth: Int
+    ) throws(CommandFailure) -> (HistoryCatalogue, PastState?) {
         let superblock = try superblock()
-        let below = try base()
+        let below = try base(depth: depth)
         let history = try translating(object) {
             try HistoryCatalogue(
                 store: segmentStore(superblock), volume: superblock.volume, base: below?.view)

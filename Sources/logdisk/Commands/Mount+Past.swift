@@ -20,7 +20,7 @@ extension Mount {
         }
         let unfit = [
             ("--ring", ring != nil), ("--snapshot-every", snapshotEvery != nil),
-            ("--on-full", onFull != nil),
+            ("--on-full", onFull != nil), ("--keep", keep != nil), ("--idle-keeps", idleKeeps),
         ]
         if let option = unfit.first(where: { $0.1 })?.0 {
             throw CommandFailure(

@@ -24,7 +24,9 @@ struct Pin: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
-        let history = try VolumeHistory(VolumeLocation(volume))
+        let location = VolumeLocation(volume)
+        try location.mustBeLive()
+        let history = try VolumeHistory(location)
         let pruning = try history.pruning()
         // Found and pinned while nobody prunes: a mark that is gone cannot be pinned.
         let (stamp, isNew) = try pruning.locked {
@@ -63,7 +65,9 @@ struct Unpin: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
-        let pruning = try VolumeHistory(VolumeLocation(volume)).pruning()
+        let location = VolumeLocation(volume)
+        try location.mustBeLive()
+        let pruning = try VolumeHistory(location).pruning()
         let gone = try pruning.locked {
             let gone = try pruning.pins.remove(named: mark)
             if gone.isEmpty { throw unknown(try pruning.pins.pins()) }

@@ -40,7 +40,9 @@ struct Prune: ParsableCommand {
     func run() throws {
         Interruption.begin()
         let ladder = try Pruning.ladder(keep, volume)
-        let history = try VolumeHistory(VolumeLocation(volume))
+        let location = VolumeLocation(volume)
+        try location.mustBeLive()
+        let history = try VolumeHistory(location)
         let pruning = try history.pruning()
         if let missing = history.missingNewest {
             Terminal.warn("the newest records are not archived: " + missing.sentence)

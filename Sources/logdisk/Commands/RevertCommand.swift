@@ -46,6 +46,7 @@ struct RevertCommand: ParsableCommand {
         Interruption.begin()
         let target = try VolumeHistory.target(at, "--at")
         let location = VolumeLocation(volume)
+        try location.mustBeLive()
         let client = try location.client()
         if client != nil, !force {
             let place = try location.holder()?.mountPoint

@@ -69,7 +69,7 @@ struct Unmount: ParsableCommand {
         } else {
             do {
                 let reply: AcceptedReply = try past.post("/v1/unmount")
-                while kill(reply.pid, 0) == 0 { usleep(5_000) }
+                while Self.isRunning(reply.pid) { usleep(5_000) }
             } catch let failure as CommandFailure where failure.status == .unreachable {
                 // The process may have been quicker to end than its answer to arrive.
                 guard FuseMount.source(of: mountPoint) == nil else { throw failure }
@@ -81,6 +81,15 @@ struct Unmount: ParsableCommand {
         } else {
             Terminal.out("\(target): unmounted")
         }
+    }
+
+    /// Not a dead process either whose parent has not taken notice yet.
+    private static func isRunning(_ process: Int32) -> Bool {
+        guard kill(process, 0) == 0,
+            let line = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),
+            let end = line.lastIndex(of: ")")
+        else { return false }
+        return !line[end...].hasPrefix(") Z") && !line[end...].hasPrefix(") X")
     }
 
     /// Takes away mounts of this volume whose process is dead: it would hold the volume's lock.

@@ -82,7 +82,7 @@ private struct RevertWork {
             let marks = try history.points().marks.compactMap { mark in
                 mark.name.hasPrefix(VolumeService.beforeRevertPrefix)
                     ? Int(mark.name.dropFirst(VolumeService.beforeRevertPrefix.count)) : nil
-            }
+            }.filter { 0..<Self.numbersMax ~= $0 }  // a user may have named a mark like ours
             return (
                 point.stamp, try RevertPlan(history, from: now, to: lsn), (marks.max() ?? 0) + 1
             )
@@ -90,6 +90,8 @@ private struct RevertWork {
         lease = try service.lease("revert", plan.past.segments)
         pass = RevertRun(plan, on: service.volume)
     }
+
+    private static let numbersMax = 1_000_000_000
 
     func end() { lease.release() }
 

@@ -37,7 +37,12 @@ struct Pruning: Sendable {
     func run(
         _ rule: RetentionRule, monitor: WorkMonitor
     ) throws(CommandFailure) -> ThinningResult {
-        try locked { try thinning.run(rule, monitor: monitor) }
+        try locked {
+            // Once more, now that nobody else can change them.
+            var rule = rule
+            rule.pins = Set(try pins.pins().map(\.lsn))
+            return try thinning.run(rule, monitor: monitor)
+        }
     }
 
     /// Runs `body` while no other process prunes or changes the pins.

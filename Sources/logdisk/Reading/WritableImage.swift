@@ -61,8 +61,9 @@ final class WritableImage {
         if FuseMount.source(of: mountPoint) != nil, let client = try VolumeLocation(branch).client()
         {
             try translating(object) {
-                let reply: AcceptedReply = try client.post("/v1/unmount")
-                while kill(reply.pid, 0) == 0 { usleep(5_000) }
+                let reply: AcceptedReply = try client.postToTheEnd(
+                    "/v1/unmount", [String: Int]())
+                waitpid(reply.pid, nil, 0)  // our own child
             }
         }
         if access(branch + "/" + BranchRecord.fileName, F_OK) == 0 {

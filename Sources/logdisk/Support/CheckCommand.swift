@@ -54,7 +54,14 @@ struct CheckCommand {
         let child = try spawn(extra)
         var polls = 0
         var status: Int32 = 0
-        while waitpid(child, &status, WNOHANG) == 0 {
+        while true {
+            let ended = waitpid(child, &status, WNOHANG)
+            if ended == child { break }
+            guard ended == 0 || errno == EINTR else {
+                throw CommandFailure(
+                    .failed, object, "it cannot be known how '\(words[0])' ended",
+                    cause: String(cString: strerror(errno)))
+            }
             usleep(Self.pollMicroseconds)
             guard Interruption.isRequested else { continue }
             if polls == 0 { kill(-child, SIGTERM) }

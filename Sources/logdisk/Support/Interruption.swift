@@ -10,6 +10,8 @@ enum Interruption {
     /// From here on the two signals do not end the process; `isRequested` turns true instead. Call
     /// before other threads start: they inherit the mask, so only the waiting thread is told.
     static func begin() {
+        // Whoever started us may ignore it; then children could not be waited for.
+        signal(SIGCHLD, SIG_DFL)
         SignalMask.block([SIGINT, SIGTERM])
         let thread = Thread {
             _ = SignalMask.wait(for: [SIGINT, SIGTERM])
