@@ -49,10 +49,13 @@ struct Prune: ParsableCommand {
         let rule = try pruning.rule(ladder, now: now)
         if dryRun { return try tell(rule, pruning) }
         let progress = MonitoredProgress("prune", totalBytes: 0, isSilent: output.json)
-        let result: ThinningResult
+        var result: ThinningResult
         do {
             defer { progress.finish() }
             result = try pruning.run(rule, monitor: progress.monitor)
+        }
+        if result.blockers.isEmpty {
+            result.blockers = try translating(volume) { try pruning.thinning.holders(rule) }
         }
         try report(result, ladder)
     }
