@@ -75,6 +75,18 @@ public struct Thinning: Sendable {
         return Int64(freed)
     }
 
+    /// Whose use keeps segments that `rule` would not; a branch's point is kept on purpose.
+    public func holders(_ rule: RetentionRule) throws(HistoryError) -> [Lease] {
+        let current: [Lease]
+        do { current = try leases() } catch { throw .source(error) }
+        let history = try HistoryCatalogue(store: store, volume: volume, base: base)
+        let planner = RetentionPlanner(rule, history, leases: current.filter(\.isDurable))
+        let superfluous = Set(try planner.plan().deletes)
+        return current.filter { lease in
+            !lease.isDurable && lease.segments.map { !$0.isDisjoint(with: superfluous) } ?? true
+        }
+    }
+
     /// Does it. Throws `.damaged` where a source or what was written does not verify; what was
     /// done until then stays done, and is sound.
     public func run(

@@ -6,7 +6,7 @@ import Testing
 
 extension EndToEnd {
     @Suite struct BisectTests {
-        private struct Found: Decodable {
+        struct Found: Decodable {
             struct Point: Decodable { var lsn: UInt64 }
             struct Try: Decodable { var lsn: UInt64, verdict: String }
             var good: Point
@@ -15,7 +15,7 @@ extension EndToEnd {
             var tries: [Try]
         }
 
-        private func bisect(
+        func bisect(
             _ volume: TestVolume, good: UInt64, bad: UInt64, _ options: [String] = [],
             script: String
         ) throws -> Found {

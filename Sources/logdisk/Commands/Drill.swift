@@ -62,6 +62,7 @@ struct Drill: ParsableCommand {
             throw CommandFailure(
                 .usage, volume, "--every \(every ?? "") is too short", hint: "--every 1d")
         }
+        if at != "latest", at != "random" { _ = try VolumeHistory.target(at, "--at") }
         guard let period else {
             let record = try drill(command)
             try tell(record)
@@ -74,7 +75,8 @@ struct Drill: ParsableCommand {
                 try tell(drill(command))
             } catch {
                 // Of one that could not be done the next may be.
-                guard error.status != .interrupted else { throw error }
+                let isHopeless = [.interrupted, .usage, .noSuchVolume].contains(error.status)
+                guard !isHopeless else { throw error }
                 Terminal.error(error.text(verb: "drill"))
             }
             while ContinuousClock.now < end {
@@ -168,7 +170,13 @@ struct Drill: ParsableCommand {
     }
 
     private func failed(_ record: DrillRecord) -> CommandFailure {
-        CommandFailure(
+        // What a shell says when it cannot run a program.
+        if let code = record.exitCode, code == 126 || code == 127 {
+            return CommandFailure(
+                .failed, volume, "the check could not be run", cause: "exit code \(code)",
+                hint: "--check is a line for /bin/sh: are its programs there and executable?")
+        }
+        return CommandFailure(
             .failed, volume, "the check did not pass",
             cause: record.exitCode.map { "exit code \($0)" } ?? "ended by a signal",
             hint: "look at that state: logdisk mount \(volume) MNT --at lsn:\(record.lsn)")

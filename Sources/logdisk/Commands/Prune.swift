@@ -54,7 +54,7 @@ struct Prune: ParsableCommand {
         // The mount's own work comes first. Without it the command is only less modest.
         if history.isMounted { _ = clinux_thread_background(19) }
         let progress = MonitoredProgress("prune", totalBytes: 0, isSilent: output.json)
-        let result: ThinningResult
+        var result: ThinningResult
         do {
             defer { progress.finish() }
             var monitor = progress.monitor
@@ -66,6 +66,9 @@ struct Prune: ParsableCommand {
                 }
             }
             result = try pruning.run(rule, monitor: monitor)
+        }
+        if result.blockers.isEmpty {
+            result.blockers = try translating(volume) { try pruning.thinning.holders(rule) }
         }
         try report(result, ladder)
     }

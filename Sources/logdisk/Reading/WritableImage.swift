@@ -15,6 +15,9 @@ final class WritableImage {
     private let object: String
     private var isThere = true
 
+    private static let attempts = 100
+    private static let attemptMicroseconds: UInt32 = 20_000
+
     private var branch: String { folder + "/branch" }
     private var mountPoint: String { folder + "/mnt" }
 
@@ -60,16 +63,36 @@ final class WritableImage {
         isThere = false
         if FuseMount.source(of: mountPoint) != nil, let client = try VolumeLocation(branch).client()
         {
-            try translating(object) {
-                let reply: AcceptedReply = try client.postToTheEnd(
-                    "/v1/unmount", [String: Int]())
-                waitpid(reply.pid, nil, 0)  // our own child
-            }
+            try unmount(client)
         }
         if access(branch + "/" + BranchRecord.fileName, F_OK) == 0 {
             _ = try BranchMaker.remove(branch, parent: nil)
         }
         rmdir(mountPoint)
         rmdir(folder)
+    }
+
+    private func unmount(_ client: ControlClient) throws(CommandFailure) {
+        for attempt in 1...Self.attempts {
+            do throws(CommandFailure) {
+                let reply = try translating(object) { () -> AcceptedReply in
+                    try client.post("/v1/unmount")
+                }
+                // It is a child of this process, and exists until it is waited for.
+                while waitpid(reply.pid, nil, WNOHANG) == 0 { usleep(5_000) }
+                return
+            } catch {
+                // A process or a loop device that is just ending lets go in a moment.
+                guard error.status == .inUse else { throw error }
+                guard attempt == Self.attempts else {
+                    usleep(Self.attemptMicroseconds)
+                    continue
+                }
+                throw CommandFailure(
+                    .inUse, object, "the check has left the image in use", cause: error.sentence,
+                    hint: "end that, then: logdisk unmount \(mountPoint); "
+                        + "logdisk branch delete \(branch)")
+            }
+        }
     }
 }
