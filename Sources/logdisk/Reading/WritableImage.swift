@@ -76,7 +76,7 @@ final class WritableImage {
         for attempt in 1...Self.attempts {
             do throws(CommandFailure) {
                 let reply = try translating(object) { () -> AcceptedReply in
-                    try client.post("/v1/unmount")
+                    try client.postToTheEnd("/v1/unmount", [String: Int]())
                 }
                 // It is a child of this process, and exists until it is waited for.
                 while waitpid(reply.pid, nil, WNOHANG) == 0 { usleep(5_000) }
