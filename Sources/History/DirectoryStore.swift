@@ -40,6 +40,7 @@ public final class DirectoryStore: SegmentStore {
                     continue  // deleted meanwhile
                 }
             }
+            forgetAll(but: Set(found.map(\.name)))
             return found.sorted { $0.name < $1.name }
         } catch {
             throw StoreError(.list, directory, .io(error))
@@ -137,6 +138,11 @@ public final class DirectoryStore: SegmentStore {
             state.open.append((name, file))
         }
         return file
+    }
+
+    /// What another process has deleted takes its space as long as it is open here.
+    private func forgetAll(but names: Set<SegmentName>) {
+        state.withLock { state in state.open.removeAll { !names.contains($0.name) } }
     }
 
     private func forget(_ name: SegmentName) {

@@ -136,9 +136,26 @@ extension EndToEnd {
                 #expect(mkdir("\(at)/new", 0o755) == -1)
                 #expect(unlink("\(at)/mark:one/disk.img") == -1)
                 try open.close()
+                try manyAtOnce(volume, at)
                 try volume.unmount()
                 #expect(try leases(volume).isEmpty, "what is closed holds nothing")
             }
+        }
+
+        /// As many states as would fill the memory of the mount are refused; one costs once.
+        private func manyAtOnce(_ volume: TestVolume, _ at: String) throws {
+            let disk = Glibc.open(volume.disk, O_WRONLY | O_CLOEXEC)
+            try #require(disk >= 0)
+            let bytes = [UInt8](repeating: 7, count: 512)
+            for i in 0..<40 { try #require(pwrite(disk, bytes, 512, off_t(i * 4096)) == 512) }
+            close(disk)
+            let files = (0..<40).map {
+                Glibc.open("\(at)/lsn:\($0)/disk.img", O_RDONLY | O_CLOEXEC)
+            }
+            #expect(files.prefix(32).allSatisfy { $0 >= 0 } && files[32...].allSatisfy { $0 < 0 })
+            let again = Glibc.open("\(at)/lsn:0/disk.img", O_RDONLY | O_CLOEXEC)
+            #expect(again >= 0)
+            for file in files + [again] where file >= 0 { close(file) }
         }
 
         /// The names in the folder of leases, but for branches.

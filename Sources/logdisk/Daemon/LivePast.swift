@@ -10,10 +10,20 @@ import History
 import LogFormat
 import Logging
 import ProtectedVolume
+import Synchronization
 
 final class LivePast: PastStates {
     private let service: VolumeService
     private let mountPoint: String
+    /// Disks that are open, by LSN: all who open the same state share one.
+    private let open = Mutex<[UInt64: Opened]>([:])
+
+    private struct Opened {
+        weak var device: PastDevice?
+    }
+    /// Each holds a map of the volume and a cache: bounds the memory of the mount.
+    private static let openMax = 32
+    private static let cacheBytesMax = 16 << 20
 
     init(_ service: VolumeService, mountPoint: String) {
         self.service = service
@@ -58,12 +68,23 @@ final class LivePast: PastStates {
     }
 
     func device(_ state: UInt64) throws(DeviceError) -> BlockDevice {
+        let (known, count) = open.withLock { open in
+            open = open.filter { $0.value.device != nil }
+            return (open[state]?.device, open.count)
+        }
+        if let known { return known }
+        guard count < Self.openMax else { throw DeviceError(rawValue: 24) }  // EMFILE
         do throws(CommandFailure) {
             let opened = try translating(service.object) { try open(LSN(state)) }
             let service = self.service
-            return PastDevice(opened) { text in
+            let device = PastDevice(opened) { text in
                 let isNew = service.problems.withLock { $0.updateValue(text, forKey: .past) }
                 if isNew != text { service.log.error("\(text)") }
+            }
+            return open.withLock { open in
+                if let faster = open[state]?.device { return faster }
+                open[state] = Opened(device: device)
+                return device
             }
         } catch {
             service.log.error("\(error.text(verb: "open the past of"))")
@@ -80,7 +101,9 @@ final class LivePast: PastStates {
         let history = try service.catalogue()
         let point = try history.resolve(.lsn(lsn), now: VolumeHistory.clock())
         return try PastState(
-            point: point, view: PointInTimeView(history, at: lsn), leases: leases, lease,
+            point: point,
+            view: PointInTimeView(history, at: lsn, cacheBytesMax: Self.cacheBytesMax),
+            leases: leases, lease,
             over: service.base)
     }
 }

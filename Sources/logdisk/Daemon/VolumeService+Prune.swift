@@ -2,6 +2,7 @@
 // times now and then: an idle volume is left alone until the ladder has something to do (R7).
 
 import BlockModel
+import CLinux
 import CommandText
 import Foundation
 import History
@@ -24,6 +25,39 @@ struct PruneWatch {
     fileprivate var archived: LSN?
     /// nil: nothing becomes due by itself.
     fileprivate var nextDue: Int64?
+    /// Wall clock and monotonic clock at the last look, to find out that the first was set.
+    private var looked: (wall: Int64, monotonic: Int64)?
+    /// On the monotonic clock: until then nothing is thinned.
+    private var restsUntil: Int64 = 0
+    private var failures = 0
+
+    /// A step forth that is no step of time.
+    private static let stepMin: Int64 = 3_600_000_000_000
+    /// So long somebody can see in `status` that the clock was set, and set it back.
+    private static let restAfterStep: Int64 = 86_400_000_000_000
+    private static let restAfterFailure: Int64 = 60_000_000_000
+
+    /// Whether thinning may go on now. `step`: the clock was set forth by so many nanoseconds since
+    /// the last look.
+    fileprivate mutating func look(wall: Int64, monotonic: Int64) -> (mayPrune: Bool, step: Int64?)
+    {
+        var step: Int64?
+        if let looked {
+            let ahead = (wall - looked.wall) - (monotonic - looked.monotonic)
+            if ahead > Self.stepMin {
+                step = ahead
+                restsUntil = monotonic + Self.restAfterStep
+            }
+        }
+        looked = (wall, monotonic)
+        return (monotonic >= restsUntil, step)
+    }
+
+    /// What failed is tried again later and later, up to half an hour.
+    fileprivate mutating func noteEnd(isGood: Bool, monotonic: Int64) {
+        failures = isGood ? 0 : min(failures + 1, 6)
+        if !isGood { restsUntil = monotonic + Self.restAfterFailure << Int64(failures - 1) }
+    }
 }
 
 extension VolumeService {
@@ -34,6 +68,16 @@ extension VolumeService {
     func pruneIfDue(_ schedule: PruneSchedule, _ watch: inout PruneWatch) {
         let now =
             schedule.idleKeeps ? volume.durableStamp.wallNanoseconds : VolumeHistory.clock()
+        let monotonic = clinux_monotonic_ns()
+        let (mayPrune, step) = watch.look(wall: VolumeHistory.clock(), monotonic: monotonic)
+        if let step {
+            let text =
+                "history is not thinned for a day: the clock went forth by "
+                + "\(DurationText(seconds: step / 1_000_000_000)) at once"
+            problems.withLock { $0[.prune] = text }
+            log.error("\(text)")
+        }
+        guard mayPrune else { return }
         let archived = archiver.archivedLSN
         let isDue = watch.nextDue.map { now >= $0 } ?? (watch.archived != archived)
         guard isDue, !isStopping else { return }
@@ -44,9 +88,11 @@ extension VolumeService {
             watch.archived = archived
             // What was in use may be free at the next look.
             watch.nextDue = result.blockers.isEmpty ? result.nextDue : now
+            watch.noteEnd(isGood: true, monotonic: monotonic)
             problems.withLock { $0[.prune] = nil }
         } catch {
             guard error.status != .interrupted else { return }
+            watch.noteEnd(isGood: false, monotonic: monotonic)
             let isNew = problems.withLock {
                 $0.updateValue("history is not thinned: \(error.sentence)", forKey: .prune)
                     != "history is not thinned: \(error.sentence)"
