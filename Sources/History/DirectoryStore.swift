@@ -7,21 +7,30 @@ import DiskIO
 import LogFormat
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// A store in a folder that exists already. Any thread may call.
 public final class DirectoryStore: SegmentStore {
     public let directory: String
     private let storage: Storage
+    private let owner: String
     private let state = Mutex(State())
 
     private struct State {
         /// Open files, the most recently used last.
         var open: [(name: SegmentName, file: StorageFile)] = []
+        var uploads: UInt64 = 0
     }
     private static let openMax = 128
     static let temporarySuffix = ".unfinished"
 
-    public init(storage: Storage, directory: String) {
+    /// `owner` is part of the names of uploads: another process may be pruning here, and what one
+    /// has given up must not become what another one commits.
+    public init(storage: Storage, directory: String, owner: String = "\(getpid())") {
         self.storage = storage
+        self.owner = owner
         self.directory = directory
     }
 
@@ -61,10 +70,11 @@ public final class DirectoryStore: SegmentStore {
 
     public func upload() throws(StoreError) -> any SegmentUpload {
         while true {
-            // Never the same twice: another process may be pruning here, and what one has given
-            // up must not become what another one commits.
-            let number = String(UInt64.random(in: .min ... .max), radix: 16)
-            let path = "\(directory)/\(number)\(Self.temporarySuffix)"
+            let number = state.withLock {
+                $0.uploads += 1
+                return $0.uploads
+            }
+            let path = "\(directory)/\(owner)-\(number)\(Self.temporarySuffix)"
             do throws(IOError) {
                 let file = try storage.open(
                     path, OpenOptions(.readWrite, creation: .exclusively, isDirect: true))

@@ -8,7 +8,7 @@ import ProtectedVolume
 
 extension Lifetime {
     private var store: DirectoryStore {
-        DirectoryStore(storage: storage, directory: Self.path + "/segments")
+        DirectoryStore(storage: storage, directory: Self.path + "/segments", owner: "seed")
     }
 
     /// What a mount does first: finds out how far the archive reaches.

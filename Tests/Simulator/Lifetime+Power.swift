@@ -61,7 +61,8 @@ extension Lifetime {
                 }
             }
         }
-        let store = DirectoryStore(storage: storage, directory: folder.segmentsDirectory)
+        let store = DirectoryStore(
+            storage: storage, directory: folder.segmentsDirectory, owner: "seed")
         _ = try SnapshotWriter(store: store, identity: identity(folder.superblock)).write(
             FileSnapshotSource(folder.image, byteCount: UInt64(plan.volumeBytes)),
             at: Stamp(lsn: .zero, wallNanoseconds: clock.now))

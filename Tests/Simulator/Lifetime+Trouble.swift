@@ -126,7 +126,8 @@ extension Lifetime {
         let path = pick(try files(in: "segments"))
         try flipBit(of: path)
         coverage.note("damaged segment")
-        let store = DirectoryStore(storage: storage, directory: Self.path + "/segments")
+        let store = DirectoryStore(
+            storage: storage, directory: Self.path + "/segments", owner: "seed")
         do {
             let history = try HistoryCatalogue(store: store, volume: superblock?.volume)
             for _ in 0..<4 {
