@@ -13,7 +13,7 @@ final class MergeWriter {
     private let advance: (Int) throws(HistoryError) -> Void
     private var indexes: [RecordIndex] = []
     private var entries: [ArraySlice<SegmentEntry>] = []
-    private var pieces: [VisiblePiece] = []
+    private var pieces: [NewestPart] = []
     private let payload: RawMemory
 
     /// Reads the indexes. `advance` hears of every byte of data that is read.
@@ -37,7 +37,7 @@ final class MergeWriter {
                 $0.kind.changesSectors ? $0.extent : Extent(start: 0, count: 0)
             }
         }
-        pieces = newestPieces(extents)
+        pieces = newestParts(extents)
         let longest = entries.joined().lazy.filter { $0.kind == .write }.map(\.payloadBytes).max()
         payload = RawMemory(count: Int(longest ?? 0))
     }
@@ -80,9 +80,9 @@ final class MergeWriter {
 
     /// Gives what the merged segment holds, in LSN order.
     private func forEachEntry<Failure: Error>(
-        _ body: (Int, SegmentEntry, ArraySlice<VisiblePiece>) throws(Failure) -> Void
+        _ body: (Int, SegmentEntry, ArraySlice<NewestPart>) throws(Failure) -> Void
     ) throws(Failure) {
-        var record: UInt32 = 0
+        var record = 0
         var next = 0
         for source in entries.indices {
             for entry in entries[source] {
@@ -96,7 +96,7 @@ final class MergeWriter {
     }
 
     private func put(
-        _ entry: SegmentEntry, _ pieces: ArraySlice<VisiblePiece>, of source: Int,
+        _ entry: SegmentEntry, _ pieces: ArraySlice<NewestPart>, of source: Int,
         _ stream: PayloadStream?, into output: OpenSegment
     ) throws(HistoryError) {
         func append(

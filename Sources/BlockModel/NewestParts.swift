@@ -1,24 +1,27 @@
-// Which sectors of many records are still visible after the last of them: the newest-wins rule of
-// a merge, from extents alone. One pass over the addresses: at each place the newest of the
-// records that reach over it wins. n records have at most 2n - 1 visible pieces; 16 bytes of memory
-// a record and 24 a piece.
+// Which parts of a sequence of records are still seen after all of them: the newest record that
+// touches a sector has it. One pass over the addresses: at each place the newest of the records
+// that reach over it wins. n records take n log n steps, however large their extents are, and have
+// at most 2n - 1 parts; 16 bytes of memory a record and 24 a part.
 
-import BlockModel
+/// A part of a record's extent that no later record touches.
+package struct NewestPart: Equatable {
+    /// The record, by its place in the sequence.
+    package var record: Int
+    package var extent: Extent
 
-/// A part of a record's extent that no later record covers.
-struct VisiblePiece: Equatable {
-    /// Place of the record among all.
-    var record: UInt32
-    var extent: Extent
+    package init(record: Int, extent: Extent) {
+        self.record = record
+        self.extent = extent
+    }
 }
 
-/// `extents` in the order of the records, empty ones for those that change no sectors. The pieces
-/// come in the order of the records, those of one record in address order.
-func newestPieces(_ extents: [Extent]) -> [VisiblePiece] {
+/// What of `extents`, in the order of their records and empty for those that change no sectors, is
+/// seen at the end; by record, then by address.
+package func newestParts(_ extents: [Extent]) -> [NewestPart] {
     precondition(extents.count < UInt32.max)
     let order = extents.indices.filter { !extents[$0].isEmpty }.map { UInt32($0) }
         .sorted { extents[Int($0)].start < extents[Int($1)].start }
-    var pieces: [VisiblePiece] = []
+    var parts: [NewestPart] = []
     var open = NewestFirstHeap()
     var next = 0
     var position: UInt64 = 0
@@ -35,17 +38,17 @@ func newestPieces(_ extents: [Extent]) -> [VisiblePiece] {
         guard let top = open.newest else { break }
         var end = extents[Int(top)].end
         if next < order.count { end = min(end, extents[Int(order[next])].start) }
-        if let last = pieces.last, last.record == top, last.extent.end == position {
-            pieces[pieces.count - 1].extent.count += end - position
+        if let last = parts.last, last.record == Int(top), last.extent.end == position {
+            parts[parts.count - 1].extent.count += end - position
         } else {
-            pieces.append(
-                VisiblePiece(
-                    record: top, extent: Extent(start: position, count: end - position)))
+            parts.append(
+                NewestPart(
+                    record: Int(top), extent: Extent(start: position, count: end - position)))
         }
         position = end
     }
-    pieces.sort { ($0.record, $0.extent.start) < ($1.record, $1.extent.start) }
-    return pieces
+    parts.sort { ($0.record, $0.extent.start) < ($1.record, $1.extent.start) }
+    return parts
 }
 
 /// A binary heap whose first element is the greatest.

@@ -2,7 +2,6 @@
 
 import BlockModel
 import DiskIO
-import ProtectedVolume
 import Testing
 
 @Suite struct NewestPartsTests {
