@@ -208,7 +208,8 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
     }
 }
 
-/// The system's file tree.
+/// The system's file tree. Open, so that single files of a volume can be something else (the image
+/// of a branch).
 open class DiskStorage: Storage, @unchecked Sendable {
     // @unchecked: no state.
     public override init() {}

@@ -73,10 +73,10 @@ public struct LeaseFolder: Sendable {
     public let directory: String
     private let storage: Storage
 
-    /// The folder need not be there yet.
-    public init(storage: Storage, directory: String) {
+    /// Of the history whose `segments` lie in `logDirectory`. The folder need not be there yet.
+    public init(storage: Storage, logDirectory: String) {
         self.storage = storage
-        self.directory = directory
+        directory = logDirectory + "/leases"
     }
 
     /// Takes a lease for as long as the result lives.

@@ -82,6 +82,12 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         }
     }
 
+    /// The first byte at or after `offset` that may be other than zero; .max where there is none.
+    func dataStart(from offset: UInt64) -> UInt64 {
+        let i = extents.partitioningIndex { $0.end << Sector.shift > offset }
+        return i < extents.count ? max(offset, extents[i].start << Sector.shift) : .max
+    }
+
     public func nextData(from offset: UInt64) -> Range<UInt64>? {
         let i = extents.partitioningIndex { $0.end << Sector.shift > offset }
         guard i < extents.count else { return nil }

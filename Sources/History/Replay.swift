@@ -73,12 +73,8 @@ public struct Replay: Sendable {
             try file.truncate(to: view.byteCount)  // the last write may have been padded
             try file.sync()
             guard !monitor.isCancelled() else { throw HistoryError.cancelled }
-            guard replacing || !storage.exists(path) else {
-                throw HistoryError.outputExists(path)
-            }
-            try storage.rename(temporary, to: path)
+            try storage.name(temporary, path, replacing: replacing)
             isDone = true
-            try storage.syncDirectory(Self.parent(of: path))
             return result
         } catch let error as IOError {
             throw .output(error)

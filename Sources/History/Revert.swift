@@ -71,20 +71,12 @@ public struct RevertPlan: Sendable {
             guard i < touched.count else { return nil }
             let extent = touched[i]
             position = max(position, extent.byteOffset)
-            let data = min(past.dataOffset(from: position), present.dataOffset(from: position))
+            let data = min(past.dataStart(from: position), present.dataStart(from: position))
             let end = extent.end << Sector.shift
             if data < end { return data..<min(end, data + Self.pieceBytes) }
             if data == .max { return nil }
             position = data
         }
-    }
-}
-
-extension PointInTimeView {
-    /// Where the next data at or after `offset` begins; `.max` where there is none.
-    fileprivate func dataOffset(from offset: UInt64) -> UInt64 {
-        let i = extents.partitioningIndex { $0.end << Sector.shift > offset }
-        return i < extents.count ? max(offset, extents[i].start << Sector.shift) : .max
     }
 }
 
@@ -145,7 +137,7 @@ public struct RevertRun {
         }
         for offset in stride(from: 0, to: count, by: Sector.bytes)
         where memcmp(a + offset, b + offset, Sector.bytes) != 0 {
-            note(offset, isZeros: Self.isZeros(a + offset))
+            note(offset, isZeros: SnapshotWriter.isZero(a + offset, Sector.bytes))
         }
         return .differs
     }
@@ -181,9 +173,5 @@ public struct RevertRun {
         } else {
             differences.append(Difference(range: offset..<end, isZeros: isZeros))
         }
-    }
-
-    private static func isZeros(_ sector: UnsafeMutableRawPointer) -> Bool {
-        sector.load(as: UInt8.self) == 0 && memcmp(sector, sector + 1, Sector.bytes - 1) == 0
     }
 }

@@ -2,6 +2,20 @@
 
 import DiskIO
 
+extension Storage {
+    /// Gives what is whole and synced under the name `temporary` its own, durably. Without
+    /// `replacing` an existing file is refused (`.outputExists`).
+    public func name(
+        _ temporary: String, _ path: String, replacing: Bool
+    ) throws(HistoryError) {
+        guard replacing || !exists(path) else { throw .outputExists(path) }
+        do throws(IOError) {
+            try rename(temporary, to: path)
+            try syncDirectory(Replay.parent(of: path))
+        } catch { throw .output(error) }
+    }
+}
+
 /// Written front to back through a buffer, under a name of its own until `commit`. One thread.
 public final class UnfinishedFile {
     private let path: String
@@ -78,12 +92,8 @@ public final class UnfinishedFile {
             try file.truncate(to: byteCount)
             try file.sync()
         } catch { throw .output(error) }
-        guard replacing || !storage.exists(path) else { throw .outputExists(path) }
-        do throws(IOError) {
-            try storage.rename(temporary, to: path)
-            isDone = true
-            try storage.syncDirectory(Replay.parent(of: path))
-        } catch { throw .output(error) }
+        try storage.name(temporary, path, replacing: replacing)
+        isDone = true
     }
 
     private func flush() throws(HistoryError) {

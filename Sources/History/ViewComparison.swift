@@ -42,9 +42,7 @@ public struct ViewComparison: Sendable {
         precondition(from.lsn <= to.lsn)
         old = try PointInTimeView(catalogue, at: from.lsn)
         new = try PointInTimeView(catalogue, at: to.lsn)
-        let touched = try catalogue.tolerating { history throws(HistoryError) in
-            try history.touchedExtents(after: from.lsn, through: to.lsn)
-        }
+        let touched = try catalogue.touchedExtents(after: from.lsn, through: to.lsn)
         isByRecords = touched != nil
         candidates = touched ?? [Extent(start: 0, count: new.byteCount >> Sector.shift)]
     }
@@ -123,14 +121,6 @@ public struct ViewComparison: Sendable {
     ) -> Bool {
         memcmp(a.baseAddress! + range.lowerBound, b.baseAddress! + range.lowerBound, range.count)
             != 0
-    }
-}
-
-extension PointInTimeView {
-    /// The first byte at or after `offset` that may be other than zero; .max where there is none.
-    func dataStart(from offset: UInt64) -> UInt64 {
-        let i = extents.partitioningIndex { $0.end << Sector.shift > offset }
-        return i < extents.count ? max(offset, extents[i].start << Sector.shift) : .max
     }
 }
 

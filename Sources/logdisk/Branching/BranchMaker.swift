@@ -15,17 +15,13 @@ import LogFormat
 import ProtectedVolume
 
 enum BranchMaker {
-    /// Makes the branch of `parent` at `target` in the folder `directory`. Nothing is left of it
-    /// when it fails.
+    /// Makes a branch in the folder `directory` that stands on `state`, a past one of `parent`.
+    /// Nothing is left of it when it fails.
     static func make(
-        _ directory: String, of parent: VolumeLocation, at target: Target, barrier: Bool
+        _ directory: String, of parent: VolumeLocation, on state: PastState
     ) throws(CommandFailure) {
         let path = PathText.canonical(directory)
-        try check(path, directory, parent)
-        let state = try PastState.open(
-            parent, at: target, barrier: barrier, purpose: "making a branch",
-            holder: "process \(getpid()), \(path)")
-        defer { state.release() }
+        try check(directory, of: parent)
         let above = try parent.superblock()
         var creation = VolumeCreation(volumeBytes: state.view.byteCount)
         creation.walFileBytes = above.walFileBytes
@@ -45,7 +41,7 @@ enum BranchMaker {
                 var lease = Lease(purpose: "branch", holder: path, at: record.lsn)
                 lease.segments = []
                 _ = try leases.addBranch(name, lease)
-                try folder.finishCreation()
+                try NewVolume.finish(folder, isSilent: true, directory)
             }
         } catch {
             try? leases.removeBranch(name)
@@ -58,10 +54,9 @@ enum BranchMaker {
         folder.close()
     }
 
-    private static func check(
-        _ path: String, _ directory: String, _ parent: VolumeLocation
-    ) throws(CommandFailure) {
-        let storage = DiskStorage()
+    /// Refuses folders in which no branch of `parent` can be made.
+    static func check(_ directory: String, of parent: VolumeLocation) throws(CommandFailure) {
+        let path = PathText.canonical(directory)
         if (path + parent.path).contains(where: \.isNewline) {
             throw CommandFailure(.usage, directory, "the path holds a line break")
         }
@@ -76,34 +71,19 @@ enum BranchMaker {
                 cause: "of \(record.parent) at lsn \(record.lsn)",
                 hint: "open it again: logdisk mount \(directory) MNT")
         }
-        if storage.exists(path), !storage.isDirectory(path) {
-            throw CommandFailure(
-                .usage, directory, "it is not a folder", hint: "choose a new or an empty folder")
-        }
-        let above = PathText.parent(of: path)
-        if !storage.isDirectory(above) {
-            throw CommandFailure(
-                .usage, directory, "the folder \(above) does not exist", hint: "mkdir -p \(above)")
-        }
+        try NewVolume.checkPlace(path, directory)
     }
 
-    /// An empty first snapshot, no sector of its own yet, and what it stands on.
+    /// No sector of its own yet, and what it stands on.
     private static func fill(_ folder: VolumeFolder, _ record: BranchRecord) throws {
-        let (storage, superblock) = (folder.storage, folder.superblock)
-        let present = try storage.open(
+        let present = try folder.storage.open(
             "\(folder.path)/\(BranchRecord.presentName)",
             OpenOptions(.readWrite, creation: .exclusively))
         defer { present.close() }
         // Space for all bits now: later the disk may be full.
         try present.allocate(
-            offset: 0, count: ThinFile.presentBytes(for: superblock.volumeBytes))
+            offset: 0, count: ThinFile.presentBytes(for: folder.superblock.volumeBytes))
         try present.sync()
-        let identity = SegmentIdentity(
-            volume: superblock.volume, volumeBytes: superblock.volumeBytes, epoch: superblock.epoch)
-        let store = DirectoryStore(storage: storage, directory: folder.segmentsDirectory)
-        _ = try SnapshotWriter(store: store, identity: identity).write(
-            FileSnapshotSource(folder.image, byteCount: superblock.volumeBytes),
-            at: Stamp(lsn: .zero, wallNanoseconds: superblock.createdWall))
         try record.write(to: folder.path)
     }
 

@@ -138,9 +138,7 @@ struct Drill: ParsableCommand {
             ])
         }
         if writable {
-            let image = try WritableImage(
-                of: location, at: stamp.lsn,
-                in: FileManager.default.temporaryDirectory.path)
+            let image = try WritableImage(of: location, state)
             let ending = try run(image.path)
             try image.end()
             return ending

@@ -227,9 +227,7 @@ struct Export: ParsableCommand {
             let file = try storage.open(made, OpenOptions(.readWrite))
             defer { file.close() }
             try file.sync()
-            guard force || !storage.exists(path) else { throw HistoryError.outputExists(path) }
-            try storage.rename(made, to: path)
-            try storage.syncDirectory(PathText.parent(of: path))
+            try storage.name(made, path, replacing: force)
         }
     }
 

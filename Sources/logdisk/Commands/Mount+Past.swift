@@ -42,8 +42,13 @@ extension Mount {
         _ = try mount.daemonOptions()  // says what is wrong with them before anything is made
         try translating(mountPoint) { try FuseMount.check(mountPoint) }
         let target = try VolumeHistory.target(at, "--at")
-        try BranchMaker.make(
-            directory, of: VolumeLocation(volume), at: target, barrier: barrier)
+        let parent = VolumeLocation(volume)
+        try BranchMaker.check(directory, of: parent)  // before the work of building a view
+        let state = try PastState.open(
+            parent, at: target, barrier: barrier, purpose: "making a branch",
+            holder: "process \(getpid()), \(PathText.canonical(directory))")
+        try BranchMaker.make(directory, of: parent, on: state)
+        state.release()  // the branch is named at its parent by now, and opens the state itself
         do {
             try mount.run()
         } catch {

@@ -8,6 +8,14 @@ struct LineLogHandler: LogHandler {
     var logLevel = Logger.Level.info
     var metadata = Logger.Metadata()
 
+    /// The log of this process, once.
+    static func begin() -> Logger {
+        LoggingSystem.bootstrap { _ in LineLogHandler() }
+        var log = Logger(label: "logdisk")
+        log.logLevel = .info
+        return log
+    }
+
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }

@@ -16,7 +16,7 @@ final class LivePast: PastStates {
     private let service: VolumeService
     private let mountPoint: String
     /// Disks that are open, by LSN: all who open the same state share one.
-    private let open = Mutex<[UInt64: Opened]>([:])
+    private let shown = Mutex<[UInt64: Opened]>([:])
 
     private struct Opened {
         weak var device: PastDevice?
@@ -68,9 +68,9 @@ final class LivePast: PastStates {
     }
 
     func device(_ state: UInt64) throws(DeviceError) -> BlockDevice {
-        let (known, count) = open.withLock { open in
-            open = open.filter { $0.value.device != nil }
-            return (open[state]?.device, open.count)
+        let (known, count) = shown.withLock { shown in
+            shown = shown.filter { $0.value.device != nil }
+            return (shown[state]?.device, shown.count)
         }
         if let known { return known }
         guard count < Self.openMax else { throw DeviceError(rawValue: 24) }  // EMFILE
@@ -81,9 +81,9 @@ final class LivePast: PastStates {
                 let isNew = service.problems.withLock { $0.updateValue(text, forKey: .past) }
                 if isNew != text { service.log.error("\(text)") }
             }
-            return open.withLock { open in
-                if let faster = open[state]?.device { return faster }
-                open[state] = Opened(device: device)
+            return shown.withLock { shown in
+                if let faster = shown[state]?.device { return faster }
+                shown[state] = Opened(device: device)
                 return device
             }
         } catch {

@@ -35,10 +35,7 @@ final class MountDaemon: Sendable {
         location = VolumeLocation(volume)
         self.mountPoint = PathText.canonical(mountPoint)
         self.options = options
-        LoggingSystem.bootstrap { _ in LineLogHandler() }
-        var log = Logger(label: "logdisk")
-        log.logLevel = .info
-        self.log = log
+        log = LineLogHandler.begin()
     }
 
     /// Serves until unmounted. `didStart` is called, with warnings, when the file can be used.

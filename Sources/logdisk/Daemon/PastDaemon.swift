@@ -28,10 +28,7 @@ final class PastDaemon: Sendable {
         self.barrier = barrier
         self.mountPoint = PathText.canonical(mountPoint)
         self.allowOther = allowOther
-        LoggingSystem.bootstrap { _ in LineLogHandler() }
-        var log = Logger(label: "logdisk")
-        log.logLevel = .info
-        self.log = log
+        log = LineLogHandler.begin()
     }
 
     /// Serves until unmounted. `didStart` is called with the point when the file can be used.

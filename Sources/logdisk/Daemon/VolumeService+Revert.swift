@@ -38,8 +38,8 @@ extension VolumeService {
         -> HeldLease
     {
         try translating(object) {
-            try LeaseFolder(storage: folder.storage, directory: folder.logDirectory + "/leases")
-                .take(Lease(purpose: purpose, holder: "process \(getpid())", segments: segments))
+            try leases.take(
+                Lease(purpose: purpose, holder: "process \(getpid())", segments: segments))
         }
     }
 }

@@ -121,9 +121,7 @@ extension VolumeService {
     }
 
     private func leaseForSnapshot() throws -> HeldLease {
-        let leases = LeaseFolder(
-            storage: folder.storage, directory: folder.logDirectory + "/leases")
-        return try leases.take(Lease(purpose: "snapshot", holder: "process \(getpid())"))
+        try leases.take(Lease(purpose: "snapshot", holder: "process \(getpid())"))
     }
 
     /// The volume at `lsn` as history has it; nil behind a gap, where the image alone must do.

@@ -109,7 +109,7 @@ final class VolumeService: Sendable {
     }
 
     var leases: LeaseFolder {
-        LeaseFolder(storage: folder.storage, directory: folder.logDirectory + "/leases")
+        LeaseFolder(storage: folder.storage, logDirectory: folder.logDirectory)
     }
 
     private func logRecovery() {

@@ -6,7 +6,6 @@ import CommandText
 import DiskIO
 import Foundation
 import History
-import ProtectedVolume
 
 /// What a search came to.
 struct BisectFinding: Encodable {
@@ -178,11 +177,7 @@ final class BisectLease {
 
     /// Protects everything, until it is known what is needed.
     init(_ location: VolumeLocation) {
-        folder = (try? location.superblock()).map {
-            LeaseFolder(
-                storage: DiskStorage(),
-                directory: VolumeFolder.logDirectory(location.path, $0) + "/leases")
-        }
+        folder = try? location.leases()
         take(nil)
     }
 

@@ -1,20 +1,14 @@
 // While a command reads history, pruning leaves it alone.
 
-import CommandText
-import DiskIO
 import Foundation
 import History
-import ProtectedVolume
 
 enum HistoryLease {
     /// Keeps all segments of the volume as long as the result lives. nil where no lease can be
     /// had, such as on a read-only file system or of a volume whose superblock is lost: then a
     /// segment that goes away meanwhile is an error, never a wrong byte.
     static func take(_ location: VolumeLocation, purpose: String) -> HeldLease? {
-        guard let superblock = try? location.superblock() else { return nil }
-        let folder = LeaseFolder(
-            storage: DiskStorage(),
-            directory: VolumeFolder.logDirectory(location.path, superblock) + "/leases")
+        guard let folder = try? location.leases() else { return nil }
         return try? folder.take(Lease(purpose: purpose, holder: "process \(getpid())"))
     }
 }

@@ -48,7 +48,7 @@ final class PastImage {
 
     init(_ view: PointInTimeView, object: String) throws(CommandFailure) {
         self.object = object
-        let folder = try Self.makeFolder(object)
+        let folder = try TemporaryFolder.make("past", object: object)
         self.folder = folder
         path = "\(folder)/\(Self.fileName)"
         do throws(MountError) {
@@ -102,17 +102,6 @@ final class PastImage {
                 throw CommandFailure(error, object: object)
             }
         }
-    }
-
-    private static func makeFolder(_ object: String) throws(CommandFailure) -> String {
-        let base = FileManager.default.temporaryDirectory.path
-        var template = Array("\(base)/logdisk-past-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw CommandFailure(
-                .failed, object, "cannot make a folder in \(base)",
-                cause: String(cString: strerror(errno)), hint: "set TMPDIR to a folder with room")
-        }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     private func copy(_ view: PointInTimeView) throws(CommandFailure) {

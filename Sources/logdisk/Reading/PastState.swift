@@ -69,7 +69,8 @@ struct PastState: Sendable {
 extension VolumeLocation {
     /// The leases on the volume's history.
     func leases() throws(CommandFailure) -> LeaseFolder {
-        let logs = VolumeFolder.logDirectory(path, try superblock())
-        return LeaseFolder(storage: DiskStorage(), directory: logs + "/leases")
+        LeaseFolder(
+            storage: DiskStorage(),
+            logDirectory: VolumeFolder.logDirectory(path, try superblock()))
     }
 }

@@ -23,7 +23,7 @@ struct Pruning: Sendable {
     var pins: PinFile { PinFile(storage: DiskStorage(), directory: logDirectory) }
 
     var thinning: Thinning {
-        let leases = LeaseFolder(storage: DiskStorage(), directory: logDirectory + "/leases")
+        let leases = LeaseFolder(storage: DiskStorage(), logDirectory: logDirectory)
         return Thinning(store: store, volume: volume, base: base?.view) { try leases.current() }
     }
 

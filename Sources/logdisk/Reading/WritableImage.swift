@@ -1,7 +1,6 @@
 // A past point of a volume as the path of a file that can be written to: a branch in a temporary
 // folder, served by a process of its own. `end` takes all of it away.
 
-import BlockModel
 import CommandText
 import Foundation
 import FuseMount
@@ -21,23 +20,15 @@ final class WritableImage {
     private var branch: String { folder + "/branch" }
     private var mountPoint: String { folder + "/mnt" }
 
-    /// The space for what is written lies in `directory`.
-    init(
-        of location: VolumeLocation, at lsn: LSN, in directory: String
-    ) throws(CommandFailure) {
+    /// Of `state`, a past one of the volume in `location`. What is written lies in a temporary
+    /// folder.
+    init(of location: VolumeLocation, _ state: PastState) throws(CommandFailure) {
         object = location.object
-        var template = Array("\(directory)/logdisk-drill-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw CommandFailure(
-                .failed, location.object, "cannot make a folder in \(directory)",
-                cause: String(cString: strerror(errno)),
-                hint: "set TMPDIR to a folder with room")
-        }
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try TemporaryFolder.make("drill", object: object)
         path = folder + "/mnt/disk.img"
         do throws(CommandFailure) {
             mkdir(mountPoint, 0o700)
-            try BranchMaker.make(branch, of: location, at: .lsn(lsn), barrier: false)
+            try BranchMaker.make(branch, of: location, on: state)
             let report = try BackgroundProcess.start(
                 ["mount", branch, mountPoint, "--report-start"], logPath: branch + "/mount.log")
             switch report {

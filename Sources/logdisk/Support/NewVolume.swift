@@ -64,8 +64,7 @@ enum NewVolume {
         let bytes = superblock.volumeBytes
         let progress = MonitoredProgress("base snapshot", totalBytes: bytes, isSilent: isSilent)
         defer { progress.finish() }
-        let identity = SegmentIdentity(
-            volume: superblock.volume, volumeBytes: bytes, epoch: superblock.epoch)
+        let identity = VolumeService.identity(superblock)
         let store = DirectoryStore(storage: folder.storage, directory: folder.segmentsDirectory)
         let base = Stamp(lsn: .zero, wallNanoseconds: superblock.createdWall)
         try translating(object) {
