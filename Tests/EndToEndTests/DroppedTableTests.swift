@@ -9,13 +9,7 @@ extension EndToEnd.BisectTests {
         needs("root", "loop", "mount", "losetup", "mkfs.ext4", "initdb", "runuser"))
     func aDroppedTableOfPostgreSQL() throws {
         try Scratch.with { scratch in
-            let volume = try TestVolume(in: scratch, size: "256M")
-            try volume.mount()
-            let files = try MountedFileSystem(.ext4, in: scratch)
-            try files.make(on: volume.disk)
-            let server = try PostgreSQL(in: files, initializing: true)
-            try server.start()
-            try server.command("createdb", "bench")
+            let (volume, files, server) = try PostgreSQL.onVolume(in: scratch, size: "256M")
             try server.query("create table people(name text); create table work(id int)")
             let good = try volume.mark("good").lsn
             for id in 0..<10 { try server.query("insert into people values ('name \(id)')") }

@@ -11,6 +11,20 @@ final class PostgreSQL {
     private let tools: String
     private var postmaster: pid_t = 0
 
+    /// One that runs on ext4 on a new, mounted volume, with an empty database `bench`.
+    static func onVolume(
+        in scratch: Scratch, size: String
+    ) throws -> (TestVolume, MountedFileSystem, PostgreSQL) {
+        let volume = try TestVolume(in: scratch, size: size)
+        try volume.mount()
+        let files = try MountedFileSystem(.ext4, in: scratch)
+        try files.make(on: volume.disk)
+        let server = try PostgreSQL(in: files, initializing: true)
+        try server.start()
+        try server.command("createdb", "bench")
+        return (volume, files, server)
+    }
+
     init(in files: MountedFileSystem, initializing: Bool) throws {
         scratch = files.scratch
         data = files.folder + "/data"

@@ -10,13 +10,7 @@ extension EndToEnd {
             needs("root", "loop", "mount", "losetup", "mkfs.ext4", "initdb", "pgbench", "runuser"))
         func killedAndReplayed() throws {
             try Scratch.with { scratch in
-                let volume = try TestVolume(in: scratch, size: "512M")
-                try volume.mount()
-                let files = try MountedFileSystem(.ext4, in: scratch)
-                try files.make(on: volume.disk)
-                let server = try PostgreSQL(in: files, initializing: true)
-                try server.start()
-                try server.command("createdb", "bench")
+                let (volume, files, server) = try PostgreSQL.onVolume(in: scratch, size: "512M")
                 try server.command("pgbench", "-q", "-i", "-s", "1", "bench")
                 try server.query("create table acked(id int primary key)")
 
@@ -56,13 +50,7 @@ extension EndToEnd {
             needs("root", "loop", "mount", "losetup", "mkfs.ext4", "initdb", "pgbench", "runuser"))
         func secondServerInThePast() throws {
             try Scratch.with { scratch in
-                let volume = try TestVolume(in: scratch, size: "512M")
-                try volume.mount()
-                let files = try MountedFileSystem(.ext4, in: scratch)
-                try files.make(on: volume.disk)
-                let server = try PostgreSQL(in: files, initializing: true)
-                try server.start()
-                try server.command("createdb", "bench")
+                let (volume, files, server) = try PostgreSQL.onVolume(in: scratch, size: "512M")
                 try server.command("pgbench", "-q", "-i", "-s", "1", "bench")
                 try server.query("create table acked(id int primary key)")
                 let load = try server.begin("pgbench", "-n", "-c", "2", "-T", "600", "bench")
