@@ -14,6 +14,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     ],
@@ -47,6 +48,37 @@ let package = Package(
         .target(
             name: "FuseMount", dependencies: ["BlockModel", "CFuse", "CLinux"],
             swiftSettings: swiftSettings),
+        // What a log server and its clients say to each other: values only.
+        .target(name: "ServerAPI", swiftSettings: swiftSettings),
+        .target(
+            name: "LogServer",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ], swiftSettings: swiftSettings),
+        .target(
+            name: "Shipping",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "CLinux",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ], swiftSettings: swiftSettings),
+        .target(
+            name: "Spread",
+            dependencies: [
+                "DiskIO", "CLinux", .product(name: "Crypto", package: "swift-crypto"),
+            ], swiftSettings: swiftSettings),
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
         // errors, the status in its three forms. No input or output.
         .target(name: "CommandText", swiftSettings: swiftSettings),
@@ -57,7 +89,7 @@ let package = Package(
             name: "logdisk",
             dependencies: [
                 "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
-                "ProtectedVolume", "FuseMount",
+                "ProtectedVolume", "FuseMount", "ServerAPI", "LogServer", "Shipping", "Spread",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -71,7 +103,8 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(name: "CLinuxTests", dependencies: ["CLinux"], swiftSettings: swiftSettings),
         .testTarget(
-            name: "BlockModelTests", dependencies: ["BlockModel"], swiftSettings: swiftSettings),
+            name: "BlockModelTests", dependencies: ["BlockModel", "DiskIO"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "DiskIOTests", dependencies: ["DiskIO"], swiftSettings: swiftSettings),
         .testTarget(
             name: "LogFormatTests", dependencies: ["BlockModel", "DiskIO", "LogFormat"],
@@ -106,6 +139,21 @@ let package = Package(
             dependencies: [
                 "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume", "CLinux",
             ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "LogServerTests",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
+                "Shipping",
+            ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ShippingTests",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
+                "Shipping",
+            ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SpreadTests", dependencies: ["DiskIO", "Spread"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]

@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct LeaseTests {
     private let storage = SimulatedStorage(seed: 1)
-    private var folder: LeaseFolder { LeaseFolder(storage: storage, directory: "/leases") }
+    private var folder: LeaseFolder { LeaseFolder(storage: storage, logDirectory: "") }
 
     private static let name = SegmentName(first: LSN(1), last: LSN(9), kind: .log)
     private static let lease = Lease(

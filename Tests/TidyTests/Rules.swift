@@ -25,9 +25,21 @@ enum Rules {
         "History": ["BlockModel", "DiskIO", "LogFormat", "CLinux", "Crypto"],
         "FuseMount": ["BlockModel", "CFuse", "CLinux"],
         "CommandText": [],
+        "ServerAPI": [],
+        "LogServer": [
+            "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Crypto", "Logging",
+            "Hummingbird", "HummingbirdCore", "HTTPTypes", "NIOCore", "NIOPosix", "NIOSSL",
+            "Foundation",
+        ],
+        "Shipping": [
+            "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "CLinux", "Crypto",
+            "Logging", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL",
+            "Foundation",
+        ],
+        "Spread": ["DiskIO", "CLinux", "Crypto", "Foundation"],
         "logdisk": [
             "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume",
-            "History",
+            "History", "ServerAPI", "LogServer", "Shipping", "Spread",
             "FuseMount", "CLinux", "ArgumentParser", "Logging", "Hummingbird",
             "HummingbirdCore", "AsyncHTTPClient", "NIOCore", "NIOPosix", "HTTPTypes", "Foundation",
             "FoundationEssentials", "Dispatch",
