@@ -91,8 +91,22 @@ public struct SealedCipher: Sendable {
         guard isRight else { throw .tag(.chunk(number)) }
     }
 
+    /// The footer, and SHA-256 of the whole container. `digest` is over all bytes before it.
+    public func footer(
+        _ label: SealedLabel, over digest: inout SHA256
+    ) -> (bytes: [UInt8], whole: SegmentDigest) {
+        var bytes = footerBytes(label)
+        bytes.withUnsafeBytes { digest.update(bufferPointer: $0) }
+        SealedFooter.seal(
+            &bytes, digest: digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) })
+        bytes[SealedFormat.digestOffset...].withUnsafeBytes { digest.update(bufferPointer: $0) }
+        return (
+            bytes, digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
+        )
+    }
+
     /// The footer's bytes before the digest: 304.
-    func footerBytes(_ label: SealedLabel) -> [UInt8] {
+    private func footerBytes(_ label: SealedLabel) -> [UInt8] {
         var bytes = SealedFooter.encodeBeforeTag(header, label)
         var tag = [UInt8](repeating: 0, count: SealedFormat.tagBytes)
         tag.withUnsafeMutableBytes { target in

@@ -57,16 +57,11 @@ public final class SealedEncoder<Failure: Error> {
     /// kind, if it is one.
     public func finish(
         kind: SegmentKind, first: LSN, last: LSN
-    ) throws(Failure) -> SealedFooter {
+    ) throws(Failure) {
         let label = label(kind: kind, first: first, last: last)
         if fill > SealedFormat.tailBytes { try sealChunk(fill - SealedFormat.tailBytes) }
         try sealChunk(fill, isTail: true)
-        var footer = cipher.footerBytes(label)
-        footer.withUnsafeBytes { digest.update(bufferPointer: $0) }
-        let sum = digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
-        SealedFooter.seal(&footer, digest: sum)
-        try emit(footer)
-        return SealedFooter(header: cipher.header, label: label, digest: sum)
+        try emit(cipher.footer(label, over: &digest).bytes)
     }
 
     /// The segment's footer lies whole in what is pending.
@@ -88,7 +83,8 @@ public final class SealedEncoder<Failure: Error> {
         let target = UnsafeMutableRawBufferPointer(
             rebasing: sealed.bytes[..<(count + SealedFormat.tagBytes)])
         cipher.seal(
-            chunk: chunks, isTail: isTail, UnsafeRawBufferPointer(rebasing: pending.bytes[..<count]),
+            chunk: chunks, isTail: isTail,
+            UnsafeRawBufferPointer(rebasing: pending.bytes[..<count]),
             into: target)
         chunks += 1
         fill -= count
@@ -139,4 +135,20 @@ private final class SealedMemory {
 
     var base: UnsafeMutableRawPointer { bytes.baseAddress! }
     var count: Int { bytes.count }
+}
+
+extension SegmentDigest {
+    /// SHA-256 of these bytes.
+    package static func ofAll(_ bytes: UnsafeRawBufferPointer) -> SegmentDigest {
+        var digest = SHA256()
+        digest.update(bufferPointer: bytes)
+        return digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
+    }
+
+    /// The 32 bytes.
+    package var bytes: [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: 32)
+        bytes.withUnsafeMutableBytes { store(to: $0.baseAddress!) }
+        return bytes
+    }
 }

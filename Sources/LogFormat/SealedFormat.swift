@@ -197,6 +197,13 @@ public struct SealedLayout: Hashable, Sendable {
         return start..<start + UInt64(plain.count) + UInt64(SealedFormat.tagBytes)
     }
 
+    /// The chunk that lies at byte `offset` of the container, between header and footer.
+    public func chunk(atFileOffset offset: UInt64) -> UInt64 {
+        let whole = UInt64(SealedFormat.chunkBytes + SealedFormat.tagBytes)
+        if offset >= fileRange(tailNumber).lowerBound { return tailNumber }
+        return (offset - UInt64(SealedFormat.headerBytes)) / whole
+    }
+
     /// The chunk that holds byte `offset` of the segment, which has it.
     public func chunk(holding offset: UInt64) -> UInt64 {
         offset < bodyBytes ? offset / UInt64(SealedFormat.chunkBytes) : tailNumber

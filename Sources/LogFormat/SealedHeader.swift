@@ -39,6 +39,16 @@ public struct SealedHeader: Hashable, Sendable {
         return bytes
     }
 
+    /// The 128 bytes, borrowed for the call.
+    public func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        bytes.withUnsafeBytes(body)
+    }
+
+    /// 24 hexadecimal digits that no other container has: the nonce of the wrapping.
+    public var fingerprint: String {
+        nonce.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
     var nonce: [UInt8] { Array(bytes[32..<44]) }
     var wrapped: ArraySlice<UInt8> { bytes[48..<96] }
 
