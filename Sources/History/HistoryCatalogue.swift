@@ -67,8 +67,8 @@ public final class HistoryCatalogue: Sendable {
         var unusable: [UnusableSegment] = []
         var owner = volume
         var size: UInt64?
-        for (segment, footer) in zip(stored, Self.footers(of: stored, in: store)) {
-            switch try Self.look(at: segment, footer, owner: &owner, size: &size) {
+        for segment in stored {
+            switch try Self.look(at: segment, in: store, owner: &owner, size: &size) {
             case .success(let found):
                 if found.name.kind == .snapshot {
                     snapshots.append(found)
@@ -145,36 +145,10 @@ public final class HistoryCatalogue: Sendable {
 
     private enum Look { case success(CataloguedSegment), failure(UnusableSegment) }
 
-    /// Reads all footers, several at once where that pays off.
-    private static func footers(
-        of stored: [StoredSegment], in store: any SegmentStore
-    ) -> [Result<SegmentFooter, HistoryError>] {
-        @Sendable func read(_ segment: StoredSegment) -> Result<SegmentFooter, HistoryError> {
-            do throws(HistoryError) {
-                return .success(try SegmentReader.footer(of: segment, in: store))
-            } catch { return .failure(error) }
-        }
-        let threads = min(stored.count, store.readsAtOnce)
-        guard threads > 1 else { return stored.map(read) }
-        let found = Mutex(
-            [Result<SegmentFooter, HistoryError>?](repeating: nil, count: stored.count))
-        let next = Atomic<Int>(0)
-        runInParallel(threads) { _ in
-            while true {
-                // Relaxed: the number alone decides; the lock and the join order the rest.
-                let i = next.add(1, ordering: .relaxed).oldValue
-                guard i < stored.count else { return }
-                let result = read(stored[i])
-                found.withLock { $0[i] = result }
-            }
-        }
-        return found.withLock { $0.compactMap { $0 } }
-    }
-
-    /// Judges one footer; nil where the segment went away meanwhile.
+    /// Reads one footer; nil where the segment went away meanwhile.
     private static func look(
-        at segment: StoredSegment, _ read: Result<SegmentFooter, HistoryError>,
-        owner: inout VolumeID?, size: inout UInt64?
+        at segment: StoredSegment, in store: any SegmentStore, owner: inout VolumeID?,
+        size: inout UInt64?
     ) throws(HistoryError) -> Look? {
         func no(_ reason: HistoryGap.Reason) -> Look {
             .failure(
@@ -183,7 +157,7 @@ public final class HistoryCatalogue: Sendable {
         }
         let footer: SegmentFooter
         do throws(HistoryError) {
-            footer = try read.get()
+            footer = try SegmentReader.footer(of: segment, in: store)
         } catch {
             switch error {
             case .damaged(let name, let why): return no(.damaged(name, why))

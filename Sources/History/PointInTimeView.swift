@@ -22,8 +22,6 @@ public final class PointInTimeView: SnapshotSource, Sendable {
     let extents: [ViewExtent]
     let sources: [ViewSource]
     let cache: BlockCache
-    /// As of the store that it is read from.
-    let readsAtOnce: Int
     /// Bytes of blocks kept for the next read.
     public static let cacheBytesDefault = 128 << 20
 
@@ -42,7 +40,6 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         extents = built.extents
         sources = built.sources
         cache = BlockCache(bytesMax: cacheBytesMax)
-        readsAtOnce = catalogue.store.readsAtOnce
     }
 
     /// The segments it reads; they must stay while it is used.
@@ -120,14 +117,13 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         let first = sources.count
         precondition(first + plan.runs.count <= ViewExtent.sourcesMax)
         // Indexes are read and laid out by several threads, some at a time to bound the memory.
-        let batch = max(8, history.store.readsAtOnce)
+        let batch = 8
         for start in stride(from: 0, to: plan.runs.count, by: batch) {
             let runs = Array(plan.runs[start..<min(start + batch, plan.runs.count)])
             let layers = Mutex([Layer?](repeating: nil, count: runs.count))
             let failure = Mutex<HistoryError?>(nil)
             let next = Atomic<Int>(0)
-            let threads = min(
-                runs.count, max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)), history.store.readsAtOnce))
+            let threads = min(runs.count, max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
             runInParallel(threads) { _ in
                 while true {
                     // Relaxed: the number alone decides; the lock and the join order the rest.

@@ -30,7 +30,7 @@ public struct Replay: Sendable {
         /// Memory of one window, at most; two are in use. 0 chooses by the machine's memory.
         public var windowBytesMax = 0
         /// Threads that read, decompress and check. 0: twice as many as there are processors, as
-        /// some of them always wait for the disk; more where the store is remote.
+        /// some of them always wait for the disk.
         public var workers = 0
 
         public init() {}
@@ -50,8 +50,7 @@ public struct Replay: Sendable {
             options.windowBytesMax > 0 ? options.windowBytesMax : byMachine, 64 << 10)
         workers =
             options.workers > 0
-            ? options.workers
-            : max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)), view.readsAtOnce)
+            ? options.workers : max(4, 2 * sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     }
 
     /// Makes the file `path`: whole, synced and under its name, or not at all. Without `replacing`

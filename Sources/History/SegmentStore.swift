@@ -98,9 +98,6 @@ public protocol SegmentStore: AnyObject, Sendable {
     /// What is in messages: a folder, a URL.
     var label: String { get }
 
-    /// How many reads at once pay off: 1 where an answer does not wait for a network.
-    var readsAtOnce: Int { get }
-
     /// All complete segments, sorted by name. Unfinished uploads and foreign names never show.
     func list() throws(StoreError) -> [StoredSegment]
 
@@ -114,10 +111,6 @@ public protocol SegmentStore: AnyObject, Sendable {
 
     /// Removes a segment durably; `.missing` where there is none.
     func delete(_ name: SegmentName) throws(StoreError)
-}
-
-extension SegmentStore {
-    public var readsAtOnce: Int { 1 }
 }
 
 /// One segment on its way into a store. One thread. Given up when dropped without `commit`.
