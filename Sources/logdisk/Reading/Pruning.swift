@@ -88,6 +88,7 @@ extension VolumeHistory {
     /// What prunes this history; a volume whose superblock is lost is not pruned.
     func pruning() throws(CommandFailure) -> Pruning {
         try location.mustBeVolume()
+        try location.mustHaveBase()
         guard let superblock else {
             throw missingNewest
                 ?? CommandFailure(.damaged, location.object, "the superblock is damaged")
@@ -95,6 +96,6 @@ extension VolumeHistory {
         return Pruning(
             store: location.segmentStore(superblock), volume: superblock.volume,
             logDirectory: VolumeFolder.logDirectory(location.path, superblock),
-            base: base, object: location.object)
+            base: ground.base, object: location.object)
     }
 }
