@@ -78,6 +78,7 @@ struct LogDisk: ParsableCommand {
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
             Adopt.self,
+            Serve.self, AccessCommand.self,
         ])
 
     func run() throws {
