@@ -76,7 +76,7 @@ private final class Renewal: @unchecked Sendable {
         defer { condition.unlock() }
         while !isStopped, Exchange.now() < end {
             // In small steps: the clock of the condition may be set meanwhile.
-            _ = condition.wait(until: Date(timeIntervalSinceNow: 1))
+            _ = condition.wait(until: Date(timeIntervalSinceNow: Double(min(seconds, 5))))
         }
         return isStopped
     }
