@@ -113,8 +113,13 @@ let package = Package(
             name: "ReplayBench", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
             path: "Benchmarks/ReplayBench", swiftSettings: swiftSettings),
         .testTarget(
-            name: "HistoryTests", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            name: "HistoryTests",
+            dependencies: ["BlockModel", "DiskIO", "LogFormat", "History", "HistoryModel"],
             swiftSettings: swiftSettings),
+        // A model volume with its history; for the tests of several rooms.
+        .target(
+            name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            path: "Tests/HistoryModel", swiftSettings: swiftSettings),
         // Lifetimes of volumes on simulated disks; for the tests and tools/simulate.
         .target(
             name: "Simulator",
@@ -149,7 +154,8 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping",
+                "Shipping", "HistoryModel",
+                .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
         .testTarget(
             name: "SpreadTests", dependencies: ["DiskIO", "Spread"],

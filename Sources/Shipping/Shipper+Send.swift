@@ -258,7 +258,7 @@ extension Shipper {
     private func pace(_ count: Int) throws(ShipError) {
         if isStopping { throw .stopped }
         let clock = setup.clock
-        if clock.now() - work.lookedAt >= Self.lookNanoseconds {
+        if work.lookedAt.map({ clock.now() - $0 >= Self.lookNanoseconds }) ?? true {
             work.lookedAt = clock.now()
             guard look(isUnderWay: true).isShip else { throw .stopped }
         }

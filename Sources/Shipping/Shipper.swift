@@ -93,7 +93,7 @@ public final class Shipper: Sendable {
         var bucket: TokenBucket?
         var spool: (any SegmentStore)?
         var spooled: CataloguedSegment?
-        var lookedAt: Int64 = .min
+        var lookedAt: Int64?
         /// Refusals of what was sent, in a row.
         var conflicts = 0
     }
