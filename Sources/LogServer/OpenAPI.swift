@@ -1,0 +1,2 @@
+// placeholder
+enum OpenAPI { static let text = "" }
