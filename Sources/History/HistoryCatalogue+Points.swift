@@ -27,11 +27,12 @@ extension HistoryCatalogue {
             (from...max(from, to)).contains(stamp.wallNanoseconds)
         }
         var marks: [MarkPoint] = []
-        var flushCountMax: UInt64 = 0
-        for run in timeline.runs
-        where run.first.wallNanoseconds <= to && run.last.wallNanoseconds >= from {
-            flushCountMax += run.flushCount
-            if run.markCount == 0 { continue }
+        let flushCountMax: UInt64
+        let inside = timeline.runs.filter {
+            $0.first.wallNanoseconds <= to && $0.last.wallNanoseconds >= from
+        }
+        flushCountMax = inside.reduce(0) { $0 + $1.flushCount }
+        for run in expecting(inside.filter { $0.markCount > 0 }) {
             let index = try index(of: run)
             for entry in index.entries where entry.kind == .mark && isInside(entry.stamp) {
                 if isRestorable(entry.stamp.lsn) {
@@ -61,10 +62,10 @@ extension HistoryCatalogue {
         from: Int64? = nil, to: Int64? = nil, _ body: (Stamp) -> Bool
     ) throws(HistoryError) {
         let (from, to) = (from ?? .min, to ?? .max)
-        for run in timeline.runs
-        where run.flushCount > 0 && run.first.wallNanoseconds <= to
-            && run.last.wallNanoseconds >= from
-        {
+        let inside = timeline.runs.filter {
+            $0.flushCount > 0 && $0.first.wallNanoseconds <= to && $0.last.wallNanoseconds >= from
+        }
+        for run in expecting(inside) {
             let found: RecordIndex
             do throws(HistoryError) {
                 found = try index(of: run)
@@ -82,7 +83,7 @@ extension HistoryCatalogue {
 
     /// The newest mark of that name, restorable or not.
     public func mark(named name: String) throws(HistoryError) -> MarkPoint? {
-        for run in timeline.runs.reversed() where run.markCount > 0 {
+        for run in expecting(timeline.runs.reversed().filter({ $0.markCount > 0 })) {
             let index = try index(of: run)
             let found = index.entries.last { $0.kind == .mark && index.name(of: $0) == name }
             if let found { return MarkPoint(name: name, stamp: found.stamp) }

@@ -16,6 +16,21 @@ public struct CataloguedSegment: Hashable, Sendable {
 
     public var first: Stamp { footer.header.first }
     public var last: Stamp { footer.last }
+    /// Index, block table and footer.
+    var indexRange: SegmentRange {
+        SegmentRange(
+            name: name, offset: footer.indexOffset,
+            byteCount: footer.fileBytes - footer.indexOffset)
+    }
+}
+
+extension StoredSegment {
+    /// nil where it is too short to have one.
+    fileprivate var footerRange: SegmentRange? {
+        let size = UInt64(SegmentFormat.footerBytes)
+        guard byteCount >= SegmentFormat.fileBytesMin else { return nil }
+        return SegmentRange(name: name, offset: byteCount - size, byteCount: size)
+    }
 }
 
 /// A segment that cannot be used.
@@ -58,6 +73,7 @@ public final class HistoryCatalogue: Sendable {
     ) throws(HistoryError) {
         let stored: [StoredSegment]
         do throws(StoreError) { stored = try store.list() } catch { throw .store(error) }
+        store.expect(stored.compactMap(\.footerRange))
         var (records, snapshots): ([CataloguedSegment], [CataloguedSegment]) = ([], [])
         var unusable: [UnusableSegment] = []
         var owner = volume
@@ -176,6 +192,32 @@ public final class HistoryCatalogue: Sendable {
             return no(.otherSize(name, footer.header.volumeBytes))
         }
         return .success(CataloguedSegment(name: name, footer: footer))
+    }
+
+    /// How many indexes are fetched ahead of the one that is needed, where the store is far away.
+    static let indexesAhead = 8
+
+    /// Says to the store that the indexes of some runs will be read soon, in this order.
+    func expectIndexes(of runs: some Sequence<RecordRun>) {
+        store.expect(
+            runs.compactMap { run in
+                guard case .segment(let segment) = run.origin else { return nil }
+                return segment.indexRange
+            })
+    }
+
+    /// Gives runs in their order, and the store time to fetch what is read of them.
+    func expecting<Runs: Collection<RecordRun>>(
+        _ runs: Runs
+    ) -> some Sequence<RecordRun> {
+        let ahead = Self.indexesAhead
+        return runs.enumerated().lazy.map { [self] (i, run) in
+            if i % ahead == 0 {
+                expectIndexes(
+                    of: runs.dropFirst(i == 0 ? 0 : i + ahead).prefix(i == 0 ? 2 * ahead : ahead))
+            }
+            return run
+        }
     }
 
     /// The index of a run of records.

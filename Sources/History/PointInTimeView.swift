@@ -111,14 +111,19 @@ public final class PointInTimeView: SnapshotSource, Sendable {
         _ history: HistoryCatalogue, _ plan: ViewPlan
     ) throws(HistoryError) -> Built {
         var builder = ViewMapBuilder()
+        let batch = HistoryCatalogue.indexesAhead
+        history.store.expect([plan.snapshot.indexRange])
+        history.expectIndexes(of: plan.runs.prefix(2 * batch))
         var (sources, extents) = try base(of: plan, history)
         builder.add(extents)
         extents = []
         let first = sources.count
         precondition(first + plan.runs.count <= ViewExtent.sourcesMax)
         // Indexes are read and laid out by several threads, some at a time to bound the memory.
-        let batch = 8
         for start in stride(from: 0, to: plan.runs.count, by: batch) {
+            if start > 0 {
+                history.expectIndexes(of: plan.runs.dropFirst(start + batch).prefix(batch))
+            }
             let runs = Array(plan.runs[start..<min(start + batch, plan.runs.count)])
             let layers = Mutex([Layer?](repeating: nil, count: runs.count))
             let failure = Mutex<HistoryError?>(nil)

@@ -122,8 +122,10 @@ public struct Replay: Sendable {
         var ready: ReplayWindow?
         var zeroed: UInt64 = 0
         var spare: [AlignedBuffer] = []
+        var plan = next.next()
         repeat {
-            let window = next.next(recycling: &spare)
+            let window = plan.map { next.window($0, recycling: &spare) }
+            if plan != nil { plan = next.next() }
             let writing = ready
             if let writing, file.isBlockDevice {
                 for run in writing.runs {

@@ -79,8 +79,8 @@ struct ReplayWindows {
             ? view.byteCount.roundedUp(to: ReplayPlanner.granule) : view.byteCount
     }
 
-    /// The next window, not yet filled; nil at the end. Uses memory of `recycling` if there is any.
-    mutating func next(recycling spare: inout [AlignedBuffer]) -> ReplayWindow? {
+    /// What goes into the next window; nil at the end. Says to stores what will be read.
+    mutating func next() -> ReplayWindow.Plan? {
         var runs: [ReplayWindow.Run] = []
         var copies: [ReplayWindow.Copy] = []
         var used = 0
@@ -116,9 +116,19 @@ struct ReplayWindows {
             }
         }
         if runs.isEmpty { return nil }
+        let plan = ReplayWindow.Plan(view: view, runs: runs, copies: copies, byteCount: used)
+        plan.expect()
+        return plan
+    }
+
+    /// The window itself, not yet filled. Uses memory of `recycling` if there is any.
+    func window(
+        _ plan: ReplayWindow.Plan, recycling spare: inout [AlignedBuffer]
+    ) -> ReplayWindow {
+        let used = plan.byteCount
         let buffer =
             spare.popLast().flatMap { $0.count >= used ? $0 : nil } ?? Self.memory(used)
-        return ReplayWindow(view: view, runs: runs, copies: copies, buffer: buffer)
+        return ReplayWindow(plan, buffer: buffer)
     }
 
     /// Memory for a window. Huge pages where there are any: a hundred faults instead of many
@@ -179,29 +189,29 @@ final class ReplayWindow: @unchecked Sendable {
     let buffer: AlignedBuffer
     private let view: PointInTimeView
     private let copies: [Copy]
-    /// Each group is one read of neighbouring blocks.
+    /// Of copies.
     private let groups: [Range<Int>]
     private let nextGroup = Atomic<Int>(0)
     /// Pieces of runs, in address order, each one write.
     let writes: [Run]
     private let nextWrite = Atomic<Int>(0)
-    private static let readBytesMax = 2 << 20
-    private static let tailGroupMax = 256
+    static let readBytesMax = 2 << 20
+    static let tailGroupMax = 256
     private static let writeBytesMax = 4 << 20
 
     /// Where the last run ends.
     var end: UInt64 { runs.last.map { $0.offset + UInt64($0.count) } ?? 0 }
 
-    /// `copies` in the order of addresses.
-    init(view: PointInTimeView, runs: [Run], copies: [Copy], buffer: AlignedBuffer) {
-        self.view = view
-        self.runs = runs
+    init(_ plan: Plan, buffer: AlignedBuffer) {
+        view = plan.view
+        runs = plan.runs
+        copies = plan.copies
+        groups = plan.groups
         self.buffer = buffer
-        Self.clearUncovered(copies, runs, buffer)
-        self.copies = copies.sorted { a, b in
-            a.key == b.key ? a.streamOffset < b.streamOffset : a.key < b.key
+        for range in plan.uncovered {
+            (buffer.base + range.lowerBound).initializeMemory(
+                as: UInt8.self, repeating: 0, count: range.count)
         }
-        groups = Self.groups(self.copies, view)
         writes = runs.flatMap { run in
             stride(from: 0, to: run.count, by: Self.writeBytesMax).map { start in
                 Run(
@@ -300,51 +310,5 @@ final class ReplayWindow: @unchecked Sendable {
         let new = RawMemory(count: max(count, readBytesMax))
         memory = new
         return UnsafeMutableRawBufferPointer(rebasing: new.bytes[..<count])
-    }
-
-    /// Joins copies of one source whose blocks lie close together in the file. Of the tail of the
-    /// log some records are a group, or all where only one pass is cheap.
-    private static func groups(_ copies: [Copy], _ view: PointInTimeView) -> [Range<Int>] {
-        var groups: [Range<Int>] = []
-        var begin = 0
-        var (firstOffset, lastEnd): (UInt64, UInt64) = (0, 0)
-        for (i, copy) in copies.enumerated() {
-            var isNear = i > begin && copies[begin].source == copy.source
-            if case .segment(let reader) = view.sources[Int(copy.source)] {
-                let block = reader.table[Int(copy.block)]
-                let end = block.storedOffset + UInt64(block.storedBytes)
-                // Blocks of a group rise in the file.
-                isNear =
-                    isNear && end - firstOffset <= UInt64(readBytesMax)
-                    && block.storedOffset < lastEnd + (128 << 10)
-                if !isNear { firstOffset = block.storedOffset }
-                lastEnd = end
-            } else if case .tail(_, let log) = view.sources[Int(copy.source)], log.isRandomAccess {
-                isNear = isNear && i - begin < tailGroupMax
-            }
-            if !isNear, i > begin {
-                groups.append(begin..<i)
-                begin = i
-            }
-        }
-        if begin < copies.count { groups.append(begin..<copies.count) }
-        return groups
-    }
-
-    /// Zeroes the parts of granules that no copy fills. Every granule of a run is touched by an
-    /// extent, so these parts lie at the extents' ends. `copies` come in the order of addresses.
-    private static func clearUncovered(_ copies: [Copy], _ runs: [Run], _ buffer: AlignedBuffer) {
-        var position = 0
-        func clear(to end: Int) {
-            if end > position {
-                (buffer.base + position).initializeMemory(
-                    as: UInt8.self, repeating: 0, count: end - position)
-            }
-        }
-        for copy in copies {
-            clear(to: copy.target)
-            position = max(position, copy.target + copy.count)
-        }
-        clear(to: runs.last.map { $0.memoryOffset + $0.count } ?? 0)
     }
 }

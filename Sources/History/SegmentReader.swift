@@ -82,6 +82,9 @@ public final class SegmentReader: Sendable {
         try decode(block, UnsafeRawBufferPointer(stored.bytes), into: target)
     }
 
+    /// Says to the store that these ranges of this segment will be read soon.
+    func expect(_ ranges: [SegmentRange]) { store.expect(ranges) }
+
     func readStored(
         into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(HistoryError) {

@@ -88,11 +88,35 @@ public protocol SegmentStore: AnyObject, Sendable {
         _ name: SegmentName, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(StoreError)
 
+    /// Says what will be read soon, in this order: a store far away fetches it meanwhile. Returns
+    /// at once; nothing need be read, and anything else may be.
+    func expect(_ ranges: [SegmentRange])
+
     /// Begins a segment; nothing shows until its `commit`.
     func upload() throws(StoreError) -> any SegmentUpload
 
     /// Removes a segment durably; `.missing` where there is none.
     func delete(_ name: SegmentName) throws(StoreError)
+}
+
+extension SegmentStore {
+    /// Nearby stores have nothing to gain.
+    public func expect(_ ranges: [SegmentRange]) {}
+}
+
+/// Bytes of a segment.
+public struct SegmentRange: Hashable, Sendable {
+    public var name: SegmentName
+    public var offset: UInt64
+    public var byteCount: UInt64
+
+    public init(name: SegmentName, offset: UInt64, byteCount: UInt64) {
+        self.name = name
+        self.offset = offset
+        self.byteCount = byteCount
+    }
+
+    public var end: UInt64 { offset + byteCount }
 }
 
 /// One segment on its way into a store. One thread. Given up when dropped without `commit`.
