@@ -41,6 +41,9 @@ public struct Ladder: Hashable, Sendable {
     /// Up to which age each write stays a point; nil where thinning begins at once.
     public var everySpan: Int64? { rungs[0].spacing == .every ? rungs[0].span : nil }
 
+    /// For rungs that are known to be in order.
+    init(unchecked rungs: [Rung]) { self.rungs = rungs }
+
     /// Checks the order of the rungs.
     public init(_ rungs: [Rung]) throws(LadderError) {
         guard !rungs.isEmpty else { throw .empty }

@@ -51,8 +51,8 @@ final class MergeWriter {
         return sum
     }
 
-    /// Writes it; nothing is left when it throws.
-    func write() throws(HistoryError) -> CataloguedSegment {
+    /// Writes it into `target`, or beside its sources; nothing is left when it throws.
+    func write(into target: (any SegmentStore)? = nil) throws(HistoryError) -> CataloguedSegment {
         let last = merge.sources[merge.sources.count - 1]
         let header = last.segment.footer.header
         let endsLog = last.last.lsn == last.segment.last.lsn
@@ -62,7 +62,7 @@ final class MergeWriter {
                 volumeBytes: header.volumeBytes, first: merge.first,
                 predecessor: endsLog ? last.segment.chainDigest ?? .none : .none,
                 blockBytes: header.blockBytes),
-            in: store)
+            in: target ?? store)
         var stream: PayloadStream?
         var current = -1
         try forEachEntry { (source, entry, pieces) throws(HistoryError) in

@@ -29,6 +29,9 @@ public struct RetentionRule: Sendable {
     /// How far past the last span history may reach before it is cut back to it, nanoseconds: a
     /// cut can cost a full snapshot.
     public var slack: Int64 = 0
+    /// What follows is not thinned and not deleted: a remote has not acknowledged it. nil: nothing
+    /// has to wait for a remote.
+    public var unshippedAfter: LSN?
     /// Bounds the memory of a merge: records and pieces that are laid over each other at once.
     public var entriesMax: UInt64 = 1 << 20
 

@@ -5,7 +5,7 @@ import LogFormat
 
 extension RetentionPlanner {
     /// Greedily, so that one part more or less changes nothing before it.
-    private func parts(_ sources: [RetentionPlan.Source]) -> [RetentionPlan.Merge] {
+    func parts(_ sources: [RetentionPlan.Source]) -> [RetentionPlan.Merge] {
         var parts: [RetentionPlan.Merge] = []
         var count: UInt64 = 0
         for source in sources {
@@ -115,7 +115,8 @@ extension RetentionPlanner {
             let isCovered = chains.contains {
                 $0.base.first.lsn < segment.first.lsn && segment.last.lsn <= $0.end.lsn
             }
-            guard isCovered || rung(segment.last) == nil, !planned.contains(segment.name) else {
+            let isTooOld = rung(segment.last) == nil && !isUnshipped(segment.last.lsn)
+            guard isCovered || isTooOld, !planned.contains(segment.name) else {
                 continue
             }
             if leased.contains(segment.name) {

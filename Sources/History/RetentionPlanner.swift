@@ -106,17 +106,22 @@ struct RetentionPlanner {
                     || $0.spacing.holdsLine(
                         from: stamp.wallNanoseconds, until: all[i + 1].first.wallNanoseconds)
             }
-            if isInGrid ?? false || fixed.contains(stamp.lsn) || leased.contains(snapshot.name) {
+            if isInGrid ?? false || fixed.contains(stamp.lsn) || leased.contains(snapshot.name)
+                || isUnshipped(stamp.lsn)
+            {
                 kept.insert(stamp.lsn)
             }
         }
         return kept
     }
 
+    /// Whether a remote lacks it, or may lack it.
+    func isUnshipped(_ lsn: LSN) -> Bool { rule.unshippedAfter.map { lsn > $0 } ?? false }
+
     /// Whether a segment stays as it is, with all its points: young, in use, or not to be cut.
-    private func staysWhole(_ link: HistoryChain.Link) -> Bool {
+    func staysWhole(_ link: HistoryChain.Link) -> Bool {
         let segment = link.segment
-        if leased.contains(segment.name) { return true }
+        if leased.contains(segment.name) || isUnshipped(segment.last.lsn) { return true }
         switch segment.name.kind {
         case .log: return rule.ladder.everySpan.map { age(segment.last) <= $0 } ?? false
         case .merged:
@@ -185,13 +190,13 @@ struct RetentionPlanner {
     }
 
     /// The first record that counts.
-    private func first(of link: HistoryChain.Link) throws(HistoryError) -> Stamp {
+    func first(of link: HistoryChain.Link) throws(HistoryError) -> Stamp {
         guard link.isClipped, link.segment.name.kind == .log else { return link.segment.first }
         let entries = try history.index(of: link.segment).entries
         return entries[Int(link.after.rawValue - link.segment.first.lsn.rawValue) + 1].stamp
     }
 
-    private func thin(
+    func thin(
         _ link: HistoryChain.Link, until end: Int64, _ walk: inout Walk
     ) throws(HistoryError) {
         let segment = link.segment

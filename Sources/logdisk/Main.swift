@@ -77,7 +77,7 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
-            Serve.self, AccessCommand.self,
+            Serve.self, AccessCommand.self, Adopt.self,
         ])
 
     func run() throws {
@@ -103,6 +103,7 @@ struct LogDisk: ParsableCommand {
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
         Compare:    logdisk diff VOL --from T1 --to T2  what changed, also as a patch
                     logdisk history VOL                 what was written, when and where
+        Come back:  logdisk adopt URL VOL               from a log server, on a new machine
         Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
         Check:      logdisk verify VOL, logdisk inspect FILE

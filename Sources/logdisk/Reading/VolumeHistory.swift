@@ -1,5 +1,6 @@
 // The history of a volume for reading: of a mounted one by asking its process to bring everything
-// into segments first, of an unmounted one from segments and WAL. Nothing in the volume changes.
+// into segments first, of an unmounted one from segments and WAL, of one that lies at a log server
+// from the segments there (HistorySource.swift). Nothing in the volume changes.
 
 import BlockModel
 import CommandText
@@ -12,10 +13,13 @@ import ProtectedVolume
 
 struct VolumeHistory {
     let location: VolumeLocation
-    /// nil when both copies are damaged. Then what the segments hold can be read all the same.
+    /// nil when both copies are damaged: then what the segments hold can be read all the same. And
+    /// of what is no volume of this machine.
     let superblock: Superblock?
     let catalogue: HistoryCatalogue
-    let store: DirectoryStore
+    let store: any SegmentStore
+    /// nil for a volume of this machine.
+    let archived: ArchivedVolume?
     let isMounted: Bool
     /// Why the newest records are not in the catalogue.
     let missingNewest: CommandFailure?
@@ -29,6 +33,16 @@ struct VolumeHistory {
         _ location: VolumeLocation, for target: Target? = nil
     ) throws(CommandFailure) {
         self.location = location
+        let archived = try location.archived()
+        self.archived = archived
+        if let archived {
+            (superblock, tail, base, missingNewest) = (nil, nil, nil, nil)
+            (isMounted, store) = (false, archived.store)
+            catalogue = try translating(location.object) {
+                try HistoryCatalogue(store: archived.store, volume: archived.volume)
+            }
+            return
+        }
         let storage = DiskStorage()
         var missing: CommandFailure?
         var superblock: Superblock?
