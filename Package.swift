@@ -77,7 +77,8 @@ let package = Package(
         .target(
             name: "Spread",
             dependencies: [
-                "DiskIO", "CLinux", .product(name: "Crypto", package: "swift-crypto"),
+                "CommandText", "DiskIO", "CLinux",
+                .product(name: "Crypto", package: "swift-crypto"),
             ], swiftSettings: swiftSettings),
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
         // errors, the status in its three forms. No input or output.
@@ -152,7 +153,7 @@ let package = Package(
                 "Shipping",
             ], swiftSettings: swiftSettings),
         .testTarget(
-            name: "SpreadTests", dependencies: ["DiskIO", "Spread"],
+            name: "SpreadTests", dependencies: ["CLinux", "DiskIO", "Spread"],
             swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
