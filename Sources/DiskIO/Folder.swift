@@ -31,6 +31,15 @@ public struct FileStatus: Sendable, Hashable {
     /// Of a device node, what it stands for.
     public var node: UInt64
 
+    /// Of something that is no file of the system: only a size.
+    public init(size: UInt64) {
+        mode = S_IFREG | 0o600
+        (owner, group) = (getuid(), getgid())
+        (self.size, allocated) = (size, size)
+        (seconds, nanoseconds, changed) = (0, 0, 0)
+        (links, device, inode, node) = (1, 0, 0, 0)
+    }
+
     init(_ info: stat) {
         mode = info.st_mode
         owner = info.st_uid
@@ -187,14 +196,13 @@ public final class Folder: Sendable {
         }
     }
 
-    /// `status(name)` of one name as `names` gives it, which ends with a zero.
-    public func status(listed name: UnsafeRawBufferPointer) throws(IOError) -> FileStatus {
+    /// `status(name)` of one name as `names` gives it, which ends with a zero; nil when it is gone.
+    public func status(listed name: UnsafeRawBufferPointer) throws(IOError) -> FileStatus? {
         var info = stat()
         let text = name.baseAddress!.assumingMemoryBound(to: CChar.self)
-        guard fstatat(descriptor, text, &info, AT_SYMLINK_NOFOLLOW) == 0 else {
-            throw error(.open, Array(name), errno)
-        }
-        return FileStatus(info)
+        if fstatat(descriptor, text, &info, AT_SYMLINK_NOFOLLOW) == 0 { return FileStatus(info) }
+        if errno == ENOENT { return nil }
+        throw error(.open, Array(name), errno)
     }
 
     /// Sorted names.
