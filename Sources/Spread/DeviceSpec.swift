@@ -139,7 +139,7 @@ public struct DeviceSpec: Hashable, Sendable {
 
     private static let weightUnit = SpreadDevice.weightUnit
 
-    /// `2`, `0.5`, `1.25`: millionths; at most 2^40 of them.
+    /// `2`, `0.5`, `1.25`: millionths; at most `SpreadDevice.weightMax` of them.
     static func millionths(_ text: String) -> UInt64? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count <= 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy(isDigit) }),
@@ -161,10 +161,14 @@ extension SpreadDevice {
     /// rate, the rates are the weights: then all end at the same time.
     public static func devices(_ specs: [DeviceSpec]) -> [SpreadDevice] {
         let byRate = specs.allSatisfy { $0.weight == nil && $0.rate != nil }
+        // Rates are scaled down alike until the fastest is a weight.
+        let fastest = specs.compactMap(\.rate).max() ?? 0
+        let shift = max(0, weightMax.leadingZeroBitCount - fastest.leadingZeroBitCount)
         return specs.map { spec in
             SpreadDevice(
                 name: spec.name, capacity: spec.capacity,
-                weight: byRate ? spec.rate ?? weightUnit : spec.weight ?? weightUnit,
+                weight: byRate
+                    ? max(1, (spec.rate ?? 1) >> UInt64(shift)) : spec.weight ?? weightUnit,
                 rate: spec.rate, site: spec.site)
         }
     }

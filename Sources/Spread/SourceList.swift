@@ -58,6 +58,14 @@ public struct SourceList: Sendable {
         return count - 1
     }
 
+    /// The same files with other sizes.
+    func withSizes(_ sizes: [UInt64]) -> SourceList {
+        precondition(sizes.count == count)
+        var result = self
+        result.sizes = sizes
+        return result
+    }
+
     /// Bytes to be written for the entry: none for a further hard link.
     public func size(_ index: Int) -> UInt64 {
         leaders[index] == Self.noLink ? sizes[index] : 0

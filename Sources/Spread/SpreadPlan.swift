@@ -74,39 +74,38 @@ public struct SpreadItem: Hashable, Sendable {
     }
 }
 
-/// Items as columns; 23 bytes each.
+/// Items in 24 bytes each.
 public struct SpreadItems: Sendable, RandomAccessCollection {
-    private var entries: [UInt32] = []
-    private var offsets: [UInt64] = []
-    private var sizes: [UInt64] = []
-    private var devices: [UInt16] = []
-    private var rules: [SpreadRule] = []
+    /// An item as it is kept.
+    struct Packed {
+        var offset: UInt64
+        var size: UInt64
+        var entry: UInt32
+        var device: UInt16
+        var rule: SpreadRule
+    }
+    var packed: [Packed] = []
 
     public init() {}
+    init(_ packed: [Packed]) { self.packed = packed }
 
     public var startIndex: Int { 0 }
-    public var endIndex: Int { entries.count }
+    public var endIndex: Int { packed.count }
 
     public subscript(position: Int) -> SpreadItem {
-        SpreadItem(
-            entry: Int(entries[position]), offset: offsets[position], size: sizes[position],
-            device: Int(devices[position]), rule: rules[position])
+        let item = packed[position]
+        return SpreadItem(
+            entry: Int(item.entry), offset: item.offset, size: item.size,
+            device: Int(item.device), rule: item.rule)
     }
 
-    public mutating func reserve(_ count: Int) {
-        entries.reserveCapacity(count)
-        offsets.reserveCapacity(count)
-        sizes.reserveCapacity(count)
-        devices.reserveCapacity(count)
-        rules.reserveCapacity(count)
-    }
+    public mutating func reserve(_ count: Int) { packed.reserveCapacity(count) }
 
     public mutating func append(_ item: SpreadItem) {
-        entries.append(UInt32(item.entry))
-        offsets.append(item.offset)
-        sizes.append(item.size)
-        devices.append(UInt16(item.device))
-        rules.append(item.rule)
+        packed.append(
+            Packed(
+                offset: item.offset, size: item.size, entry: UInt32(item.entry),
+                device: UInt16(item.device), rule: item.rule))
     }
 }
 
@@ -114,6 +113,8 @@ public struct SpreadItems: Sendable, RandomAccessCollection {
 public struct SpreadDevice: Hashable, Sendable {
     /// One unit of weight; weights are whole millionths so that every machine plans the same.
     public static let weightUnit: UInt64 = 1_000_000
+    /// Products with sizes stay within 128 bits.
+    public static let weightMax: UInt64 = 1 << 40
 
     /// As on the command line.
     public var name: String
