@@ -1,5 +1,5 @@
-// Segments sealed on their way: always the same bytes, from wherever they are read, and what arrives
-// is what a sealed store reads.
+// Segments sealed on their way: always the same bytes, from wherever they are read, and what
+// arrives is what a sealed store reads.
 
 import BlockModel
 import DiskIO
