@@ -144,17 +144,24 @@ final class RetentionThread: Sendable {
     func thin(
         _ volume: ServedVolume, _ ladder: Ladder
     ) throws(HistoryError) -> ThinningResult {
-        guard !volume.record.isSealed else { return ThinningResult() }
         let store = self.store
-        let thinning = Thinning(store: volume.segments, volume: volume.volume) {
+        let leases: @Sendable () throws -> [Lease] = {
             try store.leases.current(volume, now: store.now)
         }
         var rule = RetentionRule(ladder, now: store.now)
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.
         rule.slack = ladder.lastSpan / 8
-        let result = try thinning.run(
-            rule, monitor: WorkMonitor(isCancelled: { self.isStopping }))
+        let result: ThinningResult
+        if volume.record.isSealed {
+            // Nothing can be looked into: whole chains only.
+            result = try SealedThinning(
+                store: volume.segments, volume: volume.volume, leases: leases
+            ).run(rule)
+        } else {
+            result = try Thinning(store: volume.segments, volume: volume.volume, leases: leases)
+                .run(rule, monitor: WorkMonitor(isCancelled: { self.isStopping }))
+        }
         deleted.add(result.deleted.count, ordering: .relaxed)
         if !result.deleted.isEmpty || !result.written.isEmpty {
             log.notice(
