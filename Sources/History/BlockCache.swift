@@ -1,5 +1,6 @@
 // What a view keeps of the blocks it has read: of compressed ones the bytes, of others checksums of
 // their pieces, so that a small read needs no more than it asks for and is checked all the same.
+// A sealed store keeps decrypted chunks in one.
 //
 // Two generations in each part: what is used moves to the young one; when that has its share, it
 // becomes the old one and what was old is dropped. So nothing is sorted, and nothing in use lost.
@@ -82,9 +83,9 @@ final class BlockCache: Sendable {
     /// Keeps up to about `bytesMax` bytes.
     init(bytesMax: Int) { share = bytesMax / 2 / Self.laneCount }
 
-    func block(
-        _ key: Key, read: () throws(HistoryError) -> RawMemory
-    ) throws(HistoryError) -> RawMemory {
+    func block<Failure: Error>(
+        _ key: Key, read: () throws(Failure) -> RawMemory
+    ) throws(Failure) -> RawMemory {
         if case .bytes(let memory) = find(key) { return memory }
         let memory = try read()
         add(.bytes(memory), key)

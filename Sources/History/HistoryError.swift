@@ -34,6 +34,15 @@ public enum HistoryError: Error, Sendable {
 }
 
 extension HistoryError {
+    /// A segment could not be read: it is damaged where the store says so, or the store failed.
+    init(reading name: SegmentName, _ error: StoreError) {
+        if case .damaged(let why) = error.cause {
+            self = .damaged(name, why)
+        } else {
+            self = .store(error)
+        }
+    }
+
     /// Whether the store has no room: what failed can go well later.
     public var isNoSpace: Bool {
         if case .store(let error) = self, case .io(let cause) = error.cause {

@@ -23,11 +23,16 @@ public final class SegmentReader: Sendable {
         do throws(StoreError) {
             try store.read(
                 segment.name, into: memory.bytes, at: segment.byteCount - UInt64(size))
-        } catch { throw .store(error) }
+        } catch { throw HistoryError(reading: segment.name, error) }
+        let tail = UnsafeRawBufferPointer(memory.bytes)
         do throws(SegmentError) {
-            return try SegmentFooter.decode(
-                UnsafeRawBufferPointer(memory.bytes), fileBytes: segment.byteCount)
-        } catch { throw .damaged(segment.name, error) }
+            return try SegmentFooter.decode(tail, fileBytes: segment.byteCount)
+        } catch {
+            if SealedFormat.isSealed(tail: tail) {
+                throw .store(StoreError(.read, "\(segment.name)", .needsKey))
+            }
+            throw .damaged(segment.name, error)
+        }
     }
 
     /// Reads the block table of a segment whose footer is known.
@@ -42,7 +47,7 @@ public final class SegmentReader: Sendable {
             if footer.tableBytes > 0 {
                 try store.read(name, into: memory.bytes, at: footer.tableOffset)
             }
-        } catch { throw .store(error) }
+        } catch { throw HistoryError(reading: name, error) }
         do throws(SegmentError) {
             table = try SegmentBlockTable(UnsafeRawBufferPointer(memory.bytes), of: footer)
         } catch { throw .damaged(name, error) }
@@ -90,7 +95,7 @@ public final class SegmentReader: Sendable {
     ) throws(HistoryError) {
         do throws(StoreError) {
             try store.read(name, into: target, at: offset)
-        } catch { throw .store(error) }
+        } catch { throw HistoryError(reading: name, error) }
     }
 
     func decode(

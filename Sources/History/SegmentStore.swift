@@ -22,6 +22,12 @@ public struct StoreError: Error, Hashable, Sendable {
         case unreachable(String)
         /// A remote store refused who asked.
         case refused(String)
+        /// What is there is not what it should be: bytes were changed, or it was exchanged.
+        case damaged(SegmentError)
+        /// It is sealed with another key.
+        case otherKey(SealingKeyID)
+        /// It is sealed, and no key was given.
+        case needsKey
     }
     public var operation: Operation
     /// The segment's name, or the store where the operation concerns all of it.
@@ -34,11 +40,20 @@ public struct StoreError: Error, Hashable, Sendable {
         self.cause = cause
     }
 
+    /// A container could not be opened.
+    init(_ operation: Operation, _ name: SegmentName, _ error: SealedError) {
+        if case .otherKey(let id) = error {
+            self.init(operation, "\(name)", .otherKey(id))
+        } else {
+            self.init(operation, "\(name)", .damaged(.sealed(error)))
+        }
+    }
+
     /// Whether the failure tells of one segment only, not of the store.
     var isOfOneSegment: Bool {
         switch cause {
-        case .missing, .exists, .short, .io: true
-        case .unreachable, .refused: false
+        case .missing, .exists, .short, .io, .damaged: true
+        case .unreachable, .refused, .otherKey, .needsKey: false
         }
     }
 
@@ -58,6 +73,9 @@ extension StoreError: CustomStringConvertible {
             case .io(let error): error.description
             case .unreachable(let text): "not reachable: \(text)"
             case .refused(let text): "refused: \(text)"
+            case .damaged(let error): error.description
+            case .otherKey(let id): "it is sealed with another key, \(id)"
+            case .needsKey: "it is sealed, and no key was given"
             }
         return "cannot \(operation.rawValue) \(object) (\(why))"
     }

@@ -157,6 +157,8 @@ public enum SegmentError: Error, Hashable, Sendable {
     case malformed(SegmentPart, rule: Int)
     /// A record's payload does not have the checksum that it had when it was accepted.
     case payload(LSN)
+    /// It lies sealed, and its container is not valid.
+    case sealed(SealedError)
 }
 
 extension SegmentError: CustomStringConvertible {
@@ -169,6 +171,7 @@ extension SegmentError: CustomStringConvertible {
         case .checksum(let part, nil): "checksum of the \(part.rawValue) is wrong"
         case .malformed(let part, let rule): "\(part.rawValue) breaks rule \(rule) of the format"
         case .payload(let lsn): "payload of record \(lsn) has the wrong checksum"
+        case .sealed(let error): error.description
         }
     }
 }

@@ -28,7 +28,8 @@ enum Rules {
         "ServerAPI": [],
         "LogServer": [
             "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Crypto", "Logging",
-            "Hummingbird", "HummingbirdCore", "HTTPTypes", "NIOCore", "NIOPosix", "NIOSSL",
+            "HummingbirdCore", "HTTPTypes", "NIOCore", "NIOHTTP1", "NIOHTTPTypes",
+            "NIOHTTPTypesHTTP1", "NIOPosix", "NIOSSL",
             "Foundation",
         ],
         "Shipping": [

@@ -146,7 +146,15 @@ extension CommandFailure {
             self.init(.unreachable, object, "the segment store is not reachable", cause: "\(error)")
         case .refused:
             self.init(.refused, object, "the segment store refuses access", cause: "\(error)")
-        case .missing, .exists, .short:
+        case .otherKey(let id):
+            self.init(
+                .refused, object, "this is not the key of its history", cause: "\(error)",
+                hint: "give the file of key \(id) with --key-file")
+        case .needsKey:
+            self.init(
+                .refused, object, "its history is sealed", cause: "no key was given",
+                hint: "give the key file with --key-file")
+        case .missing, .exists, .short, .damaged:
             self.init(
                 .damaged, object, "the segment store is not as it should be", cause: "\(error)",
                 hint: "logdisk verify \(object)")
