@@ -14,6 +14,11 @@ public struct CataloguedSegment: Hashable, Sendable {
     public var name: SegmentName
     public var footer: SegmentFooter
 
+    package init(name: SegmentName, footer: SegmentFooter) {
+        self.name = name
+        self.footer = footer
+    }
+
     public var first: Stamp { footer.header.first }
     public var last: Stamp { footer.last }
     /// Index, block table and footer.

@@ -77,7 +77,7 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
-            Serve.self, AccessCommand.self,
+            Serve.self, AccessCommand.self, Key.self,
         ])
 
     func run() throws {
@@ -105,6 +105,9 @@ struct LogDisk: ParsableCommand {
                     logdisk history VOL                 what was written, when and where
         Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
+        Serve:      logdisk serve STORE --listen ADDR:PORT      keeps the history of others
+                    logdisk access create STORE --name NAME     a token for one of them
+        Encrypt:    logdisk key create FILE             seals what leaves this machine
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
 

@@ -52,6 +52,15 @@ struct StorePlace: Sendable, CustomTestStringConvertible {
                 DirectoryStore(storage: storage, directory: "/h"), takesAnyBytes: true,
                 keeper: storage)
         },
+        StorePlace(testDescription: "sealed in memory") {
+            let inner = MemoryStore()
+            return (SealedStore(inner, key: .random()), inner)
+        },
+        StorePlace(testDescription: "sealed in a folder on disk") {
+            let folder = try TemporaryFolder()
+            let inner = DirectoryStore(storage: DiskStorage(), directory: folder.path)
+            return (SealedStore(inner, key: .random()), folder)
+        },
     ]
 }
 

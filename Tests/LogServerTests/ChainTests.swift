@@ -28,10 +28,14 @@ import Testing
         let foreign = maker.records(11...20, fill: 9)
         let table: [(String, MadeSegment, String?, String)] = [
             ("a gap", maker.records(22...30), last.chainDigest, "409 gap"),
-            ("another predecessor", maker.log(21...30, after: foreign), foreign.chainDigest,
-                "409 fork"),
-            ("says one, is another", maker.log(21...30, after: foreign), last.chainDigest,
-                "409 fork"),
+            (
+                "another predecessor", maker.log(21...30, after: foreign), foreign.chainDigest,
+                "409 fork"
+            ),
+            (
+                "says one, is another", maker.log(21...30, after: foreign), last.chainDigest,
+                "409 fork"
+            ),
             ("says none", maker.log(21...30, after: last), nil, "409 fork"),
             ("has none", maker.records(21...30), last.chainDigest, "409 fork"),
             ("overlaps", maker.records(15...30), last.chainDigest, "409 fork"),

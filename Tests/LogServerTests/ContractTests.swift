@@ -87,7 +87,8 @@ import Testing
             let wrong = try client.append("db1", "u", [byte], at: i)
             #expect(try wrong.json(ErrorReply.self).bytes == UInt64(i + 1))
         }
-        #expect(try client.send("GET", "/v1/volumes/db1/uploads/u").json(UploadReply.self).bytes == 50)
+        #expect(
+            try client.send("GET", "/v1/volumes/db1/uploads/u").json(UploadReply.self).bytes == 50)
         #expect(try client.commit("db1", "u", segment).code == "409 offset")
         #expect(try client.append("db1", "u", segment.bytes[50...], at: 50).code == "200")
         #expect(try client.commit("db1", "u", segment).code == "200")
@@ -111,7 +112,8 @@ import Testing
         server = nil
         let next = try TestServer(storage)
         client = next.client(token)
-        #expect(try client.send("GET", "/v1/volumes/db1/uploads/u").json(UploadReply.self).bytes == 100)
+        #expect(
+            try client.send("GET", "/v1/volumes/db1/uploads/u").json(UploadReply.self).bytes == 100)
         #expect(try client.append("db1", "u", segment.bytes[100...], at: 100).code == "200")
         #expect(try client.commit("db1", "u", segment).code == "200")
         #expect(try client.state("db1").head?.lsn == 10)
@@ -133,7 +135,8 @@ import Testing
         #expect(try client.commit("db1", "u", other).code == "422 damaged")
         #expect(try client.send("GET", "/v1/volumes/db1/uploads/u").code == "404 missing")
         // Every single changed byte of header and footer, and some between, under a right digest.
-        let ends = Array(0..<128) + stride(from: 130, to: good.bytes.count - 256, by: 97)
+        let ends =
+            Array(0..<128) + stride(from: 130, to: good.bytes.count - 256, by: 97)
             + Array(good.bytes.count - 256..<good.bytes.count)
         for i in ends {
             var bytes = good.bytes

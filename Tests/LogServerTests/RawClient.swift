@@ -59,7 +59,7 @@ final class RawClient {
         while done < bytes.count {
             let count = bytes.withUnsafeBytes {
                 Glibc.send(
-                    descriptor, $0.baseAddress! + done, $0.count - done, Int32(MSG_NOSIGNAL.rawValue))
+                    descriptor, $0.baseAddress! + done, $0.count - done, Int32(MSG_NOSIGNAL))
             }
             if count < 0, errno == EINTR { continue }
             if count <= 0 { return false }
@@ -76,9 +76,9 @@ final class RawClient {
 
     /// Resets the connection instead of ending it.
     func cut() {
-        var linger = linger(l_onoff: 1, l_linger: 0)
+        var setting = linger(l_onoff: 1, l_linger: 0)
         setsockopt(
-            descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
+            descriptor, SOL_SOCKET, SO_LINGER, &setting, socklen_t(MemoryLayout<linger>.size))
         shutdown(descriptor, Int32(SHUT_RDWR))
     }
 

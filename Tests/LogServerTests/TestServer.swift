@@ -25,6 +25,7 @@ final class TestServer {
         log.logLevel = .critical
         var configuration = LogServerConfiguration(storage: storage, store: "/store", log: log)
         configuration.limits.pruneRestSeconds = 0
+        configuration.limits.pruneEverySeconds = 0
         change(&configuration)
         server = try LogServer(configuration)
         port = try server.start()
