@@ -68,7 +68,6 @@ let package = Package(
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "CLinux",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -114,8 +113,13 @@ let package = Package(
             name: "ReplayBench", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
             path: "Benchmarks/ReplayBench", swiftSettings: swiftSettings),
         .testTarget(
-            name: "HistoryTests", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            name: "HistoryTests",
+            dependencies: ["BlockModel", "DiskIO", "LogFormat", "History", "SegmentStoreSuite"],
             swiftSettings: swiftSettings),
+        // What every segment store must do; for the tests of all rooms that have one.
+        .target(
+            name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
+            path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
         // Lifetimes of volumes on simulated disks; for the tests and tools/simulate.
         .target(
             name: "Simulator",
@@ -150,7 +154,8 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping",
+                "Shipping", "SegmentStoreSuite", .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
         .testTarget(
             name: "SpreadTests", dependencies: ["CLinux", "DiskIO", "Spread"],
