@@ -186,6 +186,9 @@ public final class Shipper: Sendable {
         }
     }
 
+    /// Whether `stop` was called.
+    public var isEnding: Bool { isStopping }
+
     var isStopping: Bool { state.withLock { $0.isStopping } }
 
     // MARK: - the thread

@@ -78,6 +78,8 @@ struct LogDisk: ParsableCommand {
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
             Serve.self, AccessCommand.self,
+            RemoteCommand.self, Ship.self,
+            Key.self,
         ])
 
     func run() throws {
@@ -105,6 +107,9 @@ struct LogDisk: ParsableCommand {
                     logdisk history VOL                 what was written, when and where
         Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
+        Encrypt:    logdisk key create FILE             seals what leaves this machine
+        Ship:       logdisk remote add VOL NAME https://HOST:PORT/VOL --token-file F
+                    logdisk ship VOL --now              sends what is not there yet
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
 

@@ -44,6 +44,15 @@ struct StorePlace: Sendable, CustomTestStringConvertible {
             try storage.createDirectory("/h")
             return (DirectoryStore(storage: storage, directory: "/h"), storage)
         },
+        StorePlace(testDescription: "sealed in memory") {
+            let inner = MemoryStore()
+            return (SealedStore(inner, key: .random()), inner)
+        },
+        StorePlace(testDescription: "sealed in a folder on disk") {
+            let folder = try TemporaryFolder()
+            let inner = DirectoryStore(storage: DiskStorage(), directory: folder.path)
+            return (SealedStore(inner, key: .random()), folder)
+        },
     ]
 }
 
