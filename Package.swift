@@ -114,12 +114,18 @@ let package = Package(
             path: "Benchmarks/ReplayBench", swiftSettings: swiftSettings),
         .testTarget(
             name: "HistoryTests",
-            dependencies: ["BlockModel", "DiskIO", "LogFormat", "History", "SegmentStoreSuite"],
-            swiftSettings: swiftSettings),
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat", "History", "HistoryModel",
+                "SegmentStoreSuite",
+            ], swiftSettings: swiftSettings),
         // What every segment store must do; for the tests of all rooms that have one.
         .target(
             name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
+        // A model volume with its history; for the tests of several rooms.
+        .target(
+            name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
+            path: "Tests/HistoryModel", swiftSettings: swiftSettings),
         // Lifetimes of volumes on simulated disks; for the tests and tools/simulate.
         .target(
             name: "Simulator",
@@ -154,7 +160,8 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping", "SegmentStoreSuite", .product(name: "Crypto", package: "swift-crypto"),
+                "Shipping", "HistoryModel", "SegmentStoreSuite",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
         .testTarget(

@@ -77,7 +77,7 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
-            Serve.self, AccessCommand.self, Adopt.self, Key.self,
+            Serve.self, AccessCommand.self, Adopt.self, Key.self, RemoteCommand.self, Ship.self,
         ])
 
     func run() throws {
@@ -109,6 +109,8 @@ struct LogDisk: ParsableCommand {
         Serve:      logdisk serve STORE --listen ADDR:PORT      keeps the history of others
                     logdisk access create STORE --name NAME     a token for one of them
         Encrypt:    logdisk key create FILE             seals what leaves this machine
+        Ship:       logdisk remote add VOL NAME https://HOST:PORT/VOL --token-file F
+                    logdisk ship VOL --now              sends what is not there yet
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
 

@@ -3,6 +3,7 @@
 import BlockModel
 import DiskIO
 import History
+import HistoryModel
 import LogFormat
 import Synchronization
 import Testing

@@ -6,6 +6,7 @@
 
 import BlockModel
 import History
+import HistoryModel
 import LogFormat
 import Testing
 

@@ -2,6 +2,7 @@
 
 import BlockModel
 import History
+import HistoryModel
 import Testing
 
 #if canImport(Glibc)

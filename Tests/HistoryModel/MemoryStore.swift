@@ -6,24 +6,24 @@ import History
 import LogFormat
 import Synchronization
 
-final class MemoryStore: SegmentStore {
+package final class MemoryStore: SegmentStore {
     private let segments = Mutex<[SegmentName: [UInt8]]>([:])
 
-    init(_ content: [SegmentName: [UInt8]] = [:]) { segments.withLock { $0 = content } }
+    package init(_ content: [SegmentName: [UInt8]] = [:]) { segments.withLock { $0 = content } }
 
-    var label: String { "memory" }
+    package var label: String { "memory" }
 
-    var content: [SegmentName: [UInt8]] {
+    package var content: [SegmentName: [UInt8]] {
         get { segments.withLock { $0 } }
         set { segments.withLock { $0 = newValue } }
     }
 
-    func list() throws(StoreError) -> [StoredSegment] {
+    package func list() throws(StoreError) -> [StoredSegment] {
         segments.withLock { $0.map { StoredSegment(name: $0, byteCount: UInt64($1.count)) } }
             .sorted { $0.name < $1.name }
     }
 
-    func read(
+    package func read(
         _ name: SegmentName, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(StoreError) {
         guard let bytes = segments.withLock({ $0[name] }) else {
@@ -39,9 +39,9 @@ final class MemoryStore: SegmentStore {
         }
     }
 
-    func upload() throws(StoreError) -> any SegmentUpload { MemoryUpload(self) }
+    package func upload() throws(StoreError) -> any SegmentUpload { MemoryUpload(self) }
 
-    func delete(_ name: SegmentName) throws(StoreError) {
+    package func delete(_ name: SegmentName) throws(StoreError) {
         let old = segments.withLock { $0.removeValue(forKey: name) }
         if old == nil { throw StoreError(.delete, "\(name)", .missing) }
     }
@@ -62,9 +62,9 @@ private final class MemoryUpload: SegmentUpload {
 
     init(_ store: MemoryStore) { self.store = store }
 
-    func append(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
+    package func append(_ bytes: UnsafeRawBufferPointer) throws(StoreError) {
         self.bytes.append(contentsOf: bytes)
     }
-    func commit(as name: SegmentName) throws(StoreError) { try store.put(bytes, name) }
-    func abort() { bytes = [] }
+    package func commit(as name: SegmentName) throws(StoreError) { try store.put(bytes, name) }
+    package func abort() { bytes = [] }
 }

@@ -6,12 +6,12 @@ import DiskIO
 import History
 import LogFormat
 
-struct ModelHistory {
-    var volume: ModelVolume
-    var store = MemoryStore()
+package struct ModelHistory {
+    package var volume: ModelVolume
+    package var store = MemoryStore()
 
     /// Random records; `sectors` and base are random, too.
-    init(_ random: inout SeededRandom, rounds: Int = 6) throws {
+    package init(_ random: inout SeededRandom, rounds: Int = 6) throws {
         let sectors = [8, 9, 64, 200][random.below(4)]
         var base = [UInt8](repeating: 0, count: sectors * Sector.bytes)
         if random.chance(0.5) { base[random.below(base.count)] = 1 + UInt8(random.below(255)) }
@@ -34,14 +34,14 @@ struct ModelHistory {
         }
     }
 
-    func catalogue() throws -> HistoryCatalogue {
+    package func catalogue() throws -> HistoryCatalogue {
         let volume = self.volume
         return try HistoryCatalogue(
             store: store, volume: volume.id, tail: SequentialTail { volume.source(from: $0) })
     }
 
     /// Two points, the first not after the second.
-    func twoPoints(_ random: inout SeededRandom) -> (Stamp, Stamp) {
+    package func twoPoints(_ random: inout SeededRandom) -> (Stamp, Stamp) {
         let count = Int(volume.last.rawValue) + 1
         let a = LSN(UInt64(random.below(count)))
         let b = LSN(UInt64(random.below(count)))
@@ -51,7 +51,7 @@ struct ModelHistory {
 
 extension Storage {
     /// Makes a file of these bytes, durable.
-    func make(_ path: String, _ bytes: [UInt8]) throws {
+    package func make(_ path: String, _ bytes: [UInt8]) throws {
         if exists(path) { try remove(path) }
         let file = try open(path, OpenOptions(.readWrite, creation: .exclusively))
         defer { file.close() }

@@ -7,34 +7,34 @@ import History
 import LogFormat
 
 /// A small volume and everything that was ever written to it.
-struct ModelVolume {
-    struct Record {
-        var header: RecordHeader
-        var payload: [UInt8]
+package struct ModelVolume {
+    package struct Record {
+        package var header: RecordHeader
+        package var payload: [UInt8]
     }
-    let id = VolumeID(high: 0x1111_2222_3333_4444, low: 0x8555_6666_7777_8888)
-    let sectors: Int
-    let base: [UInt8]
-    private(set) var records: [Record] = []
-    private(set) var wall: Int64 = 1_700_000_000_000_000_000
+    package let id = VolumeID(high: 0x1111_2222_3333_4444, low: 0x8555_6666_7777_8888)
+    package let sectors: Int
+    package let base: [UInt8]
+    package private(set) var records: [Record] = []
+    package private(set) var wall: Int64 = 1_700_000_000_000_000_000
 
-    init(sectors: Int, base: [UInt8]? = nil) {
+    package init(sectors: Int, base: [UInt8]? = nil) {
         self.sectors = sectors
         self.base = base ?? [UInt8](repeating: 0, count: sectors * Sector.bytes)
     }
 
-    var byteCount: UInt64 { UInt64(sectors * Sector.bytes) }
-    var last: LSN { LSN(UInt64(records.count)) }
-    var baseStamp: Stamp { Stamp(lsn: .zero, wallNanoseconds: 1_700_000_000_000_000_000) }
-    var identity: SegmentIdentity {
+    package var byteCount: UInt64 { UInt64(sectors * Sector.bytes) }
+    package var last: LSN { LSN(UInt64(records.count)) }
+    package var baseStamp: Stamp { Stamp(lsn: .zero, wallNanoseconds: 1_700_000_000_000_000_000) }
+    package var identity: SegmentIdentity {
         SegmentIdentity(volume: id, volumeBytes: byteCount, epoch: 1)
     }
 
-    func stamp(_ lsn: LSN) -> Stamp {
+    package func stamp(_ lsn: LSN) -> Stamp {
         lsn == .zero ? baseStamp : records[Int(lsn.rawValue) - 1].header.stamp
     }
 
-    mutating func append(
+    package mutating func append(
         _ kind: RecordKind, _ extent: Extent = Extent(start: 0, count: 0), payload: [UInt8] = [],
         after nanoseconds: Int64 = 1000
     ) {
@@ -48,14 +48,14 @@ struct ModelVolume {
                 payload: payload))
     }
 
-    mutating func write(_ start: Int, _ count: Int, fill: UInt8) {
+    package mutating func write(_ start: Int, _ count: Int, fill: UInt8) {
         append(
             .write, Extent(start: UInt64(start), count: UInt64(count)),
             payload: [UInt8](repeating: fill, count: count * Sector.bytes))
     }
 
     /// One record of any kind; times stand still now and then.
-    mutating func appendRandom(_ random: inout SeededRandom) {
+    package mutating func appendRandom(_ random: inout SeededRandom) {
         let pause = random.chance(0.3) ? 0 : Int64(random.below(2000))
         let start = random.below(sectors)
         let count = 1 + random.below(min(sectors - start, random.chance(0.1) ? sectors : 12))
@@ -76,7 +76,7 @@ struct ModelVolume {
     }
 
     /// The image after every record up to `lsn`.
-    func image(at lsn: LSN) -> [UInt8] {
+    package func image(at lsn: LSN) -> [UInt8] {
         var image = base
         for record in records.prefix(Int(lsn.rawValue)) where record.header.kind.changesSectors {
             let extent = record.header.extent
@@ -90,21 +90,21 @@ struct ModelVolume {
         return image
     }
 
-    func source(from lsn: LSN = LSN(1)) -> ArraySource {
+    package func source(from lsn: LSN = LSN(1)) -> ArraySource {
         ArraySource(Array(records.dropFirst(Int(lsn.rawValue) - 1)))
     }
 }
 
 /// Records from an array. The payload of the record before is overwritten at each call, as the
 /// contract of `RecordSource` allows.
-final class ArraySource: RecordSource {
+package final class ArraySource: RecordSource {
     private var records: ArraySlice<ModelVolume.Record>
     private var memory: UnsafeMutableRawBufferPointer?
 
-    init(_ records: [ModelVolume.Record]) { self.records = records[...] }
+    package init(_ records: [ModelVolume.Record]) { self.records = records[...] }
     deinit { memory?.deallocate() }
 
-    func next() -> LogRecord? {
+    package func next() -> LogRecord? {
         memory?.initializeMemory(as: UInt8.self, repeating: 0xDD)
         memory?.deallocate()
         memory = nil
@@ -118,27 +118,27 @@ final class ArraySource: RecordSource {
 }
 
 /// An image as the source of a snapshot; says that every second run of zeros may be data.
-final class ImageSource: SnapshotSource {
+package final class ImageSource: SnapshotSource {
     private let image: [UInt8]
-    init(_ image: [UInt8]) { self.image = image }
+    package init(_ image: [UInt8]) { self.image = image }
 
-    var byteCount: UInt64 { UInt64(image.count) }
-    func nextData(from offset: UInt64) -> Range<UInt64>? {
+    package var byteCount: UInt64 { UInt64(image.count) }
+    package func nextData(from offset: UInt64) -> Range<UInt64>? {
         guard let i = image[Int(offset)...].firstIndex(where: { $0 != 0 }) else { return nil }
         var end = i
         while end < image.count, image[end] != 0 { end += 1 }
         return max(offset, UInt64(i) & ~511)..<UInt64(end)
     }
-    func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) {
+    package func read(into target: UnsafeMutableRawBufferPointer, at offset: UInt64) {
         target.copyBytes(from: image[Int(offset)..<Int(offset) + target.count])
     }
 }
 
 extension PointInTimeView {
     /// All bytes.
-    func contents() throws -> [UInt8] { try bytes(0..<Int(byteCount)) }
+    package func contents() throws -> [UInt8] { try bytes(0..<Int(byteCount)) }
 
-    func bytes(_ range: Range<Int>) throws -> [UInt8] {
+    package func bytes(_ range: Range<Int>) throws -> [UInt8] {
         var bytes = [UInt8](repeating: 0xEE, count: range.count)
         try bytes.withUnsafeMutableBytes { try read(into: $0, at: UInt64(range.lowerBound)) }
         return bytes
@@ -146,12 +146,12 @@ extension PointInTimeView {
 }
 
 /// The error that `body` throws, if it is one of History's.
-func historyError(_ body: () throws -> Void) -> HistoryError? {
+package func historyError(_ body: () throws -> Void) -> HistoryError? {
     do { try body() } catch { return error as? HistoryError }
     return nil
 }
 
 /// The refusal that `body` throws.
-func refusal(_ body: () throws -> Void) -> NotRestorable? {
+package func refusal(_ body: () throws -> Void) -> NotRestorable? {
     if case .notRestorable(let refusal)? = historyError(body) { refusal } else { nil }
 }

@@ -1,0 +1,7 @@
+// A log that nobody reads.
+
+import Logging
+
+extension Logger {
+    static var quiet: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
+}
