@@ -12,6 +12,8 @@
 // The base snapshot carries on the digest of the remote's newest log, and LSNs go on behind it, so
 // what is written here follows at the remote without a break. Where the remote cannot restore its
 // newest record, LSNs go on behind the hole, on a snapshot of what could be had.
+//
+// To be mounted first, nothing is fetched here: the image is thin, and a FillRecord says over what.
 
 import BlockModel
 import CommandText
@@ -45,6 +47,9 @@ final class Adoption {
     private let epoch: UInt64
     /// What image and local segments hold.
     private var position: Stamp
+    private let remote: RemoteVolume
+    /// What a log behind `position` names as its predecessor.
+    private var digest: SegmentDigest
     private static let roundsMax = 8
 
     /// Finds the newest point at the server and makes the folder. `remote` is that of `location`.
@@ -52,18 +57,14 @@ final class Adoption {
         _ location: VolumeLocation, _ remote: RemoteVolume, _ plan: AdoptionPlan, isSilent: Bool
     ) throws(CommandFailure) {
         self.location = location
+        self.remote = remote
         self.plan = plan
         self.isSilent = isSilent
         object = location.object
         archived = try remote.open(object: object)
         client = try remote.client(writer: plan.writer, object: object)
         let history = try VolumeHistory(location)
-        guard let newest = history.catalogue.ranges.last?.last else {
-            throw CommandFailure(
-                HistoryError.notRestorable(NotRestorable(target: .now, reason: .nothing)),
-                object: object)
-        }
-        position = newest
+        (position, digest) = try Self.newest(history.catalogue, object)
         epoch =
             (history.catalogue.records + history.catalogue.snapshots)
             .map(\.footer.header.epoch).max() ?? 0
@@ -77,7 +78,7 @@ final class Adoption {
         folder = try plan.makeFolder(creation, object: object)
         local = DirectoryStore(storage: folder.storage, directory: folder.segmentsDirectory)
         do {
-            try restore(history.catalogue)
+            if plan.mountsFirst { try makeThin() } else { try restore(history.catalogue) }
         } catch {
             abandon()
             throw error
@@ -88,9 +89,11 @@ final class Adoption {
     func finish() throws(CommandFailure) -> Outcome {
         do {
             let state = try catchUp()
+            if plan.mountsFirst { _ = try goOn(behind: state.head?.stamp) }
             let taken = try takeOver(state)
             if let head = taken.head, head.stamp.lsn > position.lsn { try fetchDifference() }
             let start = try goOn(behind: taken.head?.stamp)
+            if plan.mountsFirst { try writeFillRecord() }
             try plan.writeRemote(in: folder.path, location)
             try translating(object) { try folder.finishCreation(at: start) }
             try plan.nameFolder(folder, object: object)
@@ -125,8 +128,34 @@ final class Adoption {
                 try folder.image.truncate(to: view.byteCount)
                 try folder.image.sync()
             }
-            try writeBase(at: position, predecessor: history.digest(endingAt: position.lsn))
+            try writeBase(at: position, predecessor: digest)
         }
+    }
+
+    /// The newest state that can be had, and what a log behind it names as its predecessor.
+    private static func newest(
+        _ history: HistoryCatalogue, _ object: String
+    ) throws(CommandFailure) -> (Stamp, SegmentDigest) {
+        guard let newest = history.ranges.last?.last else {
+            throw CommandFailure(
+                HistoryError.notRestorable(NotRestorable(target: .now, reason: .nothing)),
+                object: object)
+        }
+        return (newest, history.chainDigest(at: newest.lsn) ?? .none)
+    }
+
+    /// An image that holds nothing itself.
+    private func makeThin() throws(CommandFailure) {
+        try translating(object) {
+            try BranchMaker.makePresent(folder)
+            try folder.storage.syncDirectory(folder.path)
+        }
+    }
+
+    private func writeFillRecord() throws(CommandFailure) {
+        let record = FillRecord(
+            remote, volume: folder.superblock.volume, at: position, digest: digest)
+        try translating(object) { try record.write(to: folder.path) }
     }
 
     private func writeBase(at stamp: Stamp, predecessor: SegmentDigest) throws {
@@ -155,6 +184,11 @@ final class Adoption {
     /// Copies the segments behind `position`, and brings the image to the newest point that they
     /// lead to.
     private func fetchDifference() throws(CommandFailure) {
+        if plan.mountsFirst {
+            let history = try VolumeHistory(location).catalogue
+            (position, digest) = try Self.newest(history, object)
+            return
+        }
         try translating(object) {
             let known = Set(try local.list().map(\.name))
             let new = try archived.store.list().filter {
@@ -207,6 +241,12 @@ final class Adoption {
     /// be had back, behind those.
     private func goOn(behind head: Stamp?) throws(CommandFailure) -> Stamp {
         guard let head, head.lsn > position.lsn else { return position }
+        guard !plan.mountsFirst else {
+            throw CommandFailure(
+                .damaged, object, "its newest records cannot be had back",
+                cause: "lsn \(position.lsn.next) to \(head.lsn)",
+                hint: "without --mount-first it goes on behind them")
+        }
         let start = Stamp(
             lsn: head.lsn.next,
             wallNanoseconds: max(head.wallNanoseconds, VolumeHistory.clock()))
@@ -216,14 +256,5 @@ final class Adoption {
             for name in old { try local.delete(name) }
         }
         return start
-    }
-}
-
-extension HistoryCatalogue {
-    /// What a log behind `lsn` names as its predecessor; none where that is not known.
-    fileprivate func digest(endingAt lsn: LSN) -> SegmentDigest {
-        let ending = records.filter { $0.last.lsn == lsn }
-        if let log = ending.first(where: { $0.name.kind == .log }) { return log.footer.digest }
-        return ending.first?.footer.header.predecessor ?? .none
     }
 }

@@ -14,6 +14,8 @@ struct AdoptionPlan {
     let path: String
     let logDirectory: String?
     let remoteName: String
+    /// Whether it is used before all of it is here.
+    let mountsFirst: Bool
     /// Who this volume is at the server.
     let writer = UUID().uuidString.lowercased()
 
@@ -22,11 +24,12 @@ struct AdoptionPlan {
 
     /// Checks the places before anything is asked or made.
     init(
-        _ volume: String, logDirectory: String?, remoteName: String
+        _ volume: String, logDirectory: String?, remoteName: String, mountsFirst: Bool = false
     ) throws(CommandFailure) {
         path = PathText.canonical(volume)
         self.logDirectory = logDirectory.map { PathText.canonical($0) }
         self.remoteName = remoteName
+        self.mountsFirst = mountsFirst
         let storage = DiskStorage()
         try NewVolume.checkPlace(path, volume)
         if storage.isDirectory(path) {

@@ -5,6 +5,7 @@ import ArgumentParser
 import BlockModel
 import CommandText
 import Foundation
+import FuseMount
 
 struct Adopt: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,6 +22,10 @@ struct Adopt: ParsableCommand {
 
             Killed or without a network in the middle it has changed nothing, or it can be done \
             again.
+
+            With --mount-first the volume can be used at once: what is not here yet is read from \
+            the server, and the mount fetches it in the background. Until then the server is \
+            needed: without it reads of what is not here fail, and the volume cannot be mounted.
             """)
 
     @Argument(help: ArgumentHelp("The volume: https://HOST:PORT/VOLUME.", valueName: "URL"))
@@ -40,6 +45,11 @@ struct Adopt: ParsableCommand {
             valueName: "NAME"))
     var remoteName: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Mount the volume there at once, and fill it in the background.", valueName: "MNT"))
+    var mountFirst: String?
+
     @OptionGroup var remote: RemoteOptions
 
     @OptionGroup var output: OutputOptions
@@ -53,14 +63,25 @@ struct Adopt: ParsableCommand {
                 hint: "https://HOST:PORT/VOLUME; of a copy of a store: logdisk serve STORE")
         }
         let plan = try AdoptionPlan(
-            volume, logDirectory: logDir, remoteName: try name(of: source))
+            volume, logDirectory: logDir, remoteName: try name(of: source),
+            mountsFirst: mountFirst != nil)
+        if let mountFirst { try translating(mountFirst) { try FuseMount.check(mountFirst) } }
         // As long as it runs nothing is pruned there.
         let lease = HistoryLease.take(location, purpose: "adoption")
         defer { lease?.release() }
         let start = ContinuousClock.now
         let adoption = try Adoption(location, source, plan, isSilent: output.json)
         let outcome = try adoption.finish()
+        lease?.release()
+        if let mountFirst { return try mount(plan.path, on: mountFirst) }
         try tell(outcome, plan, location, seconds: start.seconds(to: .now))
+    }
+
+    private func mount(_ path: String, on mountPoint: String) throws {
+        let words = [path, mountPoint] + (output.json ? ["--json"] : [])
+        var command = try Mount.parse(words)
+        command.volume = volume
+        try command.run()
     }
 
     private func name(of source: RemoteVolume) throws(CommandFailure) -> String {

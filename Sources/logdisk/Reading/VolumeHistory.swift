@@ -25,8 +25,10 @@ struct VolumeHistory {
     let missingNewest: CommandFailure?
     /// The log of an unmounted volume, if it can be read.
     let tail: WALTail?
-    /// What a branch stands on.
-    let base: PastState?
+    /// What lies below the volume's own image and segments.
+    let ground: VolumeGround
+    /// What its image stands on.
+    var base: PastState? { ground.image }
 
     /// Where `target` is given, a mount is not asked for newer records than that needs.
     init(
@@ -36,7 +38,7 @@ struct VolumeHistory {
         let archived = try location.archived()
         self.archived = archived
         if let archived {
-            (superblock, tail, base, missingNewest) = (nil, nil, nil, nil)
+            (superblock, tail, ground, missingNewest) = (nil, nil, VolumeGround(), nil)
             (isMounted, store) = (false, archived.store)
             catalogue = try translating(location.object) {
                 try HistoryCatalogue(store: archived.store, volume: archived.volume)
@@ -65,17 +67,18 @@ struct VolumeHistory {
         guard storage.isDirectory(logs + "/segments") else {
             throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
         }
-        let store = DirectoryStore(storage: storage, directory: logs + "/segments")
+        let ground = try location.ground()
+        self.ground = ground
+        let store = ground.history(
+            DirectoryStore(storage: storage, directory: logs + "/segments"))
         self.store = store
         var tail: WALTail?
-        let base = try location.base()
-        self.base = base
         if let superblock, let client = try location.client(superblock) {
             isMounted = true
             if let target {
                 let found = try translating(location.object) {
                     try HistoryCatalogue(
-                        store: store, volume: superblock.volume, base: base?.view)
+                        store: store, volume: superblock.volume, base: ground.base?.view)
                 }
                 if !found.needsNewest(for: target, now: Self.clock()) {
                     (catalogue, self.tail, missingNewest) = (found, nil, nil)
@@ -98,7 +101,8 @@ struct VolumeHistory {
         missingNewest = missing
         let volume = superblock?.volume
         catalogue = try translating(location.object) {
-            try HistoryCatalogue(store: store, volume: volume, tail: tail, base: base?.view)
+            try HistoryCatalogue(
+                store: store, volume: volume, tail: tail, base: ground.base?.view)
         }
     }
 
