@@ -163,7 +163,7 @@ extension SpreadDevice {
         let byRate = specs.allSatisfy { $0.weight == nil && $0.rate != nil }
         // Rates are scaled down alike until the fastest is a weight.
         let fastest = specs.compactMap(\.rate).max() ?? 0
-        let shift = max(0, weightMax.leadingZeroBitCount - fastest.leadingZeroBitCount)
+        let shift = max(0, weightMax.leadingZeroBitCount + 1 - fastest.leadingZeroBitCount)
         return specs.map { spec in
             SpreadDevice(
                 name: spec.name, capacity: spec.capacity,

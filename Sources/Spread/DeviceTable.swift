@@ -31,8 +31,10 @@ struct DeviceTable {
     private(set) var items: [Int]
     /// Bytes and the cost of items.
     private(set) var load: [UInt64]
-    /// What each should carry; of use to `mostSpace`.
-    var target: [UInt64]
+    /// What each should carry.
+    private var target: [UInt64]
+    /// The same before it was made exact: whole items may end there.
+    private var limit: [UInt64]
     private var heap: [Int] = []
     private var rank = Rank.leastFilled
 
@@ -43,6 +45,7 @@ struct DeviceTable {
         items = devices.map(\.itemCount)
         load = devices.map { $0.fill + UInt64($0.itemCount) * itemCost }
         target = devices.map { _ in 0 }
+        limit = target
         var numbers: [String?: Int] = [:]
         var site = devices.map { _ in 0 }
         for device in usable {
@@ -58,6 +61,19 @@ struct DeviceTable {
     func free(_ device: Int) -> UInt64 {
         guard let capacity = devices[device].capacity else { return UInt64.max - bytes[device] }
         return capacity > bytes[device] ? capacity - bytes[device] : 0
+    }
+
+    /// Sets the targets of the usable devices, in their order.
+    mutating func setTargets(_ poured: Levels.Poured) {
+        for (index, device) in usable.enumerated() {
+            target[device] = poured.loads[index]
+            limit[device] = poured.limits[index]
+        }
+    }
+
+    /// Whether the device stands within less than a block of its target after `more` load.
+    func isWithinTarget(_ device: Int, adding more: UInt64 = 0, block: UInt64) -> Bool {
+        load[device] + more <= limit[device] + (block - 1)
     }
 
     /// Load that is missing to the device's target.

@@ -12,13 +12,19 @@ enum Levels {
         var weight: UInt64
     }
 
-    /// The load of each vessel after `amount` was poured; their sum is exactly the floors and the
-    /// amount. nil when it does not fit. No vessel is above ceil(level) of its width.
-    static func pour(_ amount: UInt64, into vessels: [Vessel]) -> [UInt64]? {
+    struct Poured {
+        /// The load of each vessel; their sum is exactly the floors and the amount.
+        var loads: [UInt64]
+        /// The level in each vessel, rounded up to whole bytes: a load or one byte more.
+        var limits: [UInt64]
+    }
+
+    /// Pours `amount`; nil when it does not fit.
+    static func pour(_ amount: UInt64, into vessels: [Vessel]) -> Poured? {
         let space = vessels.reduce(Int128(0)) { $0 + Int128($1.brim - $1.floor) }
         guard Int128(amount) <= space else { return nil }
         guard amount > 0, let (height, width) = level(Int128(amount), vessels) else {
-            return vessels.map(\.floor)
+            return Poured(loads: vessels.map(\.floor), limits: vessels.map(\.floor))
         }
         var result: [UInt64] = []
         var surplus = -Int128(amount)
@@ -29,6 +35,7 @@ enum Levels {
             surplus += load - Int128(vessel.floor)
             result.append(UInt64(load))
         }
+        let limits = result
         // Rounding up made at most one byte too many in each vessel that took anything.
         for index in vessels.indices.reversed() where surplus > 0 {
             if result[index] > vessels[index].floor && isRounded(vessels[index], height, width) {
@@ -36,7 +43,7 @@ enum Levels {
                 surplus -= 1
             }
         }
-        return result
+        return Poured(loads: result, limits: limits)
     }
 
     private static func isRounded(_ vessel: Vessel, _ height: Int128, _ width: Int128) -> Bool {

@@ -106,10 +106,10 @@ extension SpreadPlanner {
     private static func setTargets(
         _ table: inout DeviceTable, load: UInt64
     ) throws(SpreadError) {
-        guard let targets = Levels.pour(load, into: vessels(table, most: load)) else {
+        guard let poured = Levels.pour(load, into: vessels(table, most: load)) else {
             throw .doesNotFit(needed: load, room: table.room())
         }
-        for (device, target) in zip(table.usable, targets) { table.target[device] = target }
+        table.setTargets(poured)
     }
 
     /// The largest first, each to the device with the least share of load; nil when a device would
@@ -125,7 +125,7 @@ extension SpreadPlanner {
             files[position].device = UInt16(device)
             table.put(files[position].size, cost: itemCost, on: device)
             // Targets are rounded up, so that this stays below the exact one and a block.
-            if table.load[device] > table.target[device] + (options.block - 1) { return nil }
+            if !table.isWithinTarget(device, block: options.block) { return nil }
         }
         return table
     }
@@ -144,8 +144,7 @@ extension SpreadPlanner {
                 held.append(file)
                 continue
             }
-            let limit = table.target[device] + (options.block - 1)
-            if table.load[device] + file.size + itemCost <= limit {
+            if table.isWithinTarget(device, adding: file.size + itemCost, block: options.block) {
                 file.device = UInt16(device)
                 table.put(file.size, cost: itemCost, on: device)
                 result.append(file)

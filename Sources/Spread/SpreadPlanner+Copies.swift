@@ -40,17 +40,17 @@ extension SpreadPlanner {
     ) throws(SpreadError) -> Bool {
         let vessels = vessels(table, most: load)
         var sitesDiffer = true
-        var targets: [UInt64]?
+        var poured: Levels.Poured?
         if table.siteCount >= copies {
             let sites = table.usable.map { table.site[$0] }
-            targets = pourBySite(vessels, sites, load: load, copies: copies)
-            sitesDiffer = targets != nil
+            poured = pourBySite(vessels, sites, load: load, copies: copies)
+            sitesDiffer = poured != nil
         }
-        targets = targets ?? Levels.pour(load * UInt64(copies), into: vessels)
-        guard let targets else {
+        poured = poured ?? Levels.pour(load * UInt64(copies), into: vessels)
+        guard let poured else {
             throw .doesNotFit(needed: load * UInt64(copies), room: table.room(most: load))
         }
-        for (device, target) in zip(table.usable, targets) { table.target[device] = target }
+        table.setTargets(poured)
         return sitesDiffer
     }
 
@@ -58,27 +58,31 @@ extension SpreadPlanner {
     /// and left out; the others rise, so that none which was left out would take less again.
     private static func pourBySite(
         _ vessels: [Levels.Vessel], _ sites: [Int], load: UInt64, copies: Int
-    ) -> [UInt64]? {
-        var targets = vessels.map(\.floor)
+    ) -> Levels.Poured? {
+        var result = Levels.Poured(loads: vessels.map(\.floor), limits: vessels.map(\.floor))
         var isFixed = [Bool](repeating: false, count: (sites.max() ?? 0) + 1)
         while true {
             let open = vessels.indices.filter { !isFixed[sites[$0]] }
             let rest = load * UInt64(copies - isFixed.count { $0 })
-            guard let loads = Levels.pour(rest, into: open.map { vessels[$0] }) else { return nil }
+            guard let poured = Levels.pour(rest, into: open.map { vessels[$0] }) else { return nil }
             var taken = [UInt64](repeating: 0, count: isFixed.count)
-            for (index, target) in zip(open, loads) {
-                targets[index] = target
-                taken[sites[index]] += target - vessels[index].floor
+            for (place, index) in open.enumerated() {
+                result.loads[index] = poured.loads[place]
+                result.limits[index] = poured.limits[place]
+                taken[sites[index]] += poured.loads[place] - vessels[index].floor
             }
             let over = taken.indices.filter { taken[$0] > load }
-            if over.isEmpty { return targets }
+            if over.isEmpty { return result }
             for site in over {
                 isFixed[site] = true
                 let members = vessels.indices.filter { sites[$0] == site }
-                guard let loads = Levels.pour(load, into: members.map { vessels[$0] }) else {
+                guard let poured = Levels.pour(load, into: members.map { vessels[$0] }) else {
                     return nil
                 }
-                for (index, target) in zip(members, loads) { targets[index] = target }
+                for (place, index) in members.enumerated() {
+                    result.loads[index] = poured.loads[place]
+                    result.limits[index] = poured.limits[place]
+                }
             }
         }
     }
@@ -104,7 +108,7 @@ extension SpreadPlanner {
                 item.device = UInt16(device)
                 result.append(item)
                 work.put(file.size, cost: itemCost, on: device)
-                if work.load[device] > work.target[device] + (options.block - 1) { return nil }
+                if !work.isWithinTarget(device, block: options.block) { return nil }
             }
         }
         table = work

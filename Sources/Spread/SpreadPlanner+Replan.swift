@@ -105,8 +105,8 @@ extension SpreadPlanner {
                 let next = sum.addingReportingOverflow(vessel.brim - vessel.floor)
                 return next.overflow ? .max : next.partialValue
             }
-            guard let targets = Levels.pour(min(load, space), into: vessels) else { return }
-            for (device, target) in zip(table.usable, targets) { table.target[device] = target }
+            guard let poured = Levels.pour(min(load, space), into: vessels) else { return }
+            table.setTargets(poured)
         }
 
         /// Takes out the next device for a remainder: at another site than its copies if possible.
@@ -136,14 +136,11 @@ extension SpreadPlanner {
             table.put(size, cost: options.itemCost, on: device)
         }
 
-        private func fits(_ load: UInt64, _ device: Int) -> Bool {
-            table.load[device] + load <= table.target[device] + (options.block - 1)
-        }
-
         private mutating func placeWhole(_ position: Int) -> Bool {
             let size = remainders[position].size
             guard let device = pull(position, room: size) else { return false }
-            guard fits(size + options.itemCost, device) else {
+            let more = size + options.itemCost
+            guard table.isWithinTarget(device, adding: more, block: options.block) else {
                 table.giveBack(device)
                 return false
             }

@@ -75,12 +75,12 @@ extension SpreadPlanner {
                 floor: table.bytes[device],
                 brim: table.bytes[device] + min(table.free(device), rest), weight: 1)
         }
-        guard let loads = Levels.pour(rest, into: vessels), let highest = loads.max() else {
+        guard let loads = Levels.pour(rest, into: vessels)?.loads else {
             preconditionFailure("the room was checked before")
         }
         // Devices that are full already do not ask for a target.
         let rising = zip(loads, vessels).filter { $0.0 > $0.1.floor }.map(\.0)
-        return rising.max() ?? highest
+        return rising.max() ?? .max
     }
 
     /// What is left of the large files, and whose turn it is.
