@@ -47,13 +47,15 @@ extension StatusReport {
         page.counter(
             "logdisk_write_hold_seconds_total", "Seconds that writers were held", writersHeldSeconds
         )
+        for remote in remotes ?? [] { page.add(remote) }
         return page.text
     }
 }
 
 /// Builds one page of metrics; each has HELP and TYPE.
 struct MetricsPage {
-    let labels: String
+    private var labels: String
+    private var known: Set<String> = []
     private(set) var text = ""
 
     init(labels: String) { self.labels = labels }
@@ -66,8 +68,37 @@ struct MetricsPage {
         add(name, help, "counter", "\(value)")
     }
 
+    /// A remote's, with its name as a label. HELP and TYPE stand before the first of each only.
+    mutating func add(_ remote: RemoteReport) {
+        let all = labels
+        labels += ",remote=\"\(Self.escape(remote.name))\""
+        defer { labels = all }
+        gauge("logdisk_remote_acked_lsn", "Newest record at the remote", remote.ackedLSN ?? 0)
+        gauge(
+            "logdisk_remote_lag_records", "Durable records the remote lacks", remote.lagRecords)
+        gauge("logdisk_remote_lag_bytes", "Bytes that wait for the remote", remote.lagBytes)
+        gauge(
+            "logdisk_remote_lag_seconds", "Age of the oldest record it lacks", remote.lagSeconds)
+        gauge(
+            "logdisk_remote_shipping", "1 while the schedule lets it ship",
+            remote.stateKind.hasPrefix("ship:") ? 1 : 0)
+        gauge(
+            "logdisk_remote_problem", "1 while it needs the user", remote.problem == nil ? 0 : 1)
+        gauge(
+            "logdisk_remote_holding_writers", "1 while writers are held for it",
+            remote.isHoldingWriters ? 1 : 0)
+        counter(
+            "logdisk_remote_shipped_bytes_total", "Bytes handed to the network",
+            remote.shippedBytes)
+        counter("logdisk_remote_segments_total", "Segments acknowledged", remote.shippedSegments)
+        counter("logdisk_remote_drops_total", "Times that points were given up", remote.drops)
+    }
+
     private mutating func add(_ name: String, _ help: String, _ type: String, _ value: String) {
-        text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name){\(labels)} \(value)\n"
+        if known.insert(name).inserted {
+            text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
+        }
+        text += "\(name){\(labels)} \(value)\n"
     }
 
     /// A label value: backslash, quote and newline escaped.

@@ -31,6 +31,7 @@ extension StatusReport {
                 + "\(size(unarchivedBytes)) not archived yet",
         ])
         table.add(["segments", "\(segmentCount), \(size(segmentBytes))"])
+        for remote in remotes ?? [] { table.add(["remote \(remote.name)", remote.line]) }
         if isMounted { addLoad(to: &table, since: earlier) }
         return table.text
     }

@@ -64,10 +64,13 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var writersHeld: UInt64 = 0
     public var writersHeldSeconds: Double = 0
 
+    /// Where the history is shipped to; nil: nowhere.
+    public var remotes: [RemoteReport]?
+
     public init() {}
 
     enum CodingKeys: String, CodingKey {
-        case volume, uuid, health, problems
+        case volume, uuid, health, problems, remotes
         case isMounted = "mounted"
         case mountPoint = "mount_point"
         case pid

@@ -43,8 +43,8 @@ public final class SealingSource: SegmentStore {
         }
     }
 
-    /// Begins to seal a segment of the plain store, or goes on with it. Reads its header and footer;
-    /// `.damaged` where they are not those of a segment of this name.
+    /// Begins to seal a segment of the plain store, or goes on with it. Reads its header and
+    /// footer; `.damaged` where they are not those of a segment of this name.
     public func prepare(_ segment: StoredSegment) throws(StoreError) -> SealedShipment {
         try sealing(segment).shipment
     }

@@ -60,9 +60,9 @@ final class ServedVolume: Sendable {
             self.volume = volume
             shown = Mutex(record)
             // A crash can have come before their names were durable.
-            for folder in ["segments", "uploads"] where !storage.isDirectory("\(directory)/\(folder)")
-            {
-                try storage.createDirectory("\(directory)/\(folder)")
+            let folders = ["segments", "uploads"].map { "\(directory)/\($0)" }
+            for folder in folders where !storage.isDirectory(folder) {
+                try storage.createDirectory(folder)
             }
         } catch { throw .io(error) }
         do throws(StoreError) {

@@ -93,6 +93,30 @@ extension ProtectedVolume {
     public func beginNextLogFile() { log.beginNextFile() }
 }
 
+// MARK: - for shipping
+
+extension ProtectedVolume {
+    /// Sleeps until a record after `lsn` is durable, the volume closes, or `isWoken`, which is asked
+    /// after each wake-up.
+    public func waitForRecords(after lsn: LSN, or isWoken: () -> Bool) {
+        while !isStopping.load(ordering: .sequentiallyConsistent) {
+            let ticket = log.progress.ticket()
+            if log.durableLSN > lsn || isWoken() { return }
+            log.progress.wait(ticket)
+        }
+    }
+
+    /// Lets who sleeps in `waitForRecords` look again.
+    public func wakeWaiters() { log.progress.signal() }
+
+    /// Holds writers as when the log is at its bound, once the file at hand is full; or lets them
+    /// go. What was accepted stays and becomes durable later.
+    public func holdWriters(_ isHeld: Bool) {
+        log.holdsAtFile.store(isHeld, ordering: .sequentiallyConsistent)
+        if !isHeld { wakeWriterFully() }
+    }
+}
+
 // MARK: - for online snapshots
 
 /// Which 4 KiB blocks of the image may have changed since a moment: one bit each.

@@ -3,7 +3,8 @@
 //
 //   nothing there yet          the oldest snapshot that history begins with
 //   records after the head     in order, whole segments; thinned where the remote's ladder would
-//   begins inside a log        a snapshot at the head first, so that the log may begin anew there
+//   begins inside a log        a snapshot at the head first, said to be a gap: behind it the chain
+//                              of digests may begin anew
 //   a gap in local history     the next snapshot, as a gap; history goes on behind it
 //   snapshots up to the head   that were not sent yet, once the records have passed them
 
@@ -39,7 +40,8 @@ public struct ShipPlan {
     public var memory: ShipMemory
     /// The remote's ladder, at the present time; nil: everything goes as it is.
     public var rule: RetentionRule?
-    public var sealing: (any ShipSealing)?
+    /// What stands for a digest at the remote: itself, but for sealed volumes.
+    public var outside: (SegmentDigest) -> SegmentDigest = { $0 }
     /// The oldest snapshot in the local store: history may begin with it because what came before
     /// was pruned.
     public var oldestSnapshot: LSN?
@@ -69,10 +71,6 @@ public struct ShipPlan {
         return nextSnapshot(history, through: lsn)
     }
 
-    private func outside(_ digest: SegmentDigest) -> SegmentDigest {
-        sealing?.chainID(digest) ?? digest
-    }
-
     private func send(
         _ snapshot: CataloguedSegment, isGap: Bool, _ history: HistoryCatalogue
     ) -> ShipStep {
@@ -97,8 +95,8 @@ public struct ShipPlan {
         case .gap(let snapshot): return send(snapshot, isGap: true, history)
         case .across(let segment): return .snapshot(segment.last.lsn, isGap: true)
         case .clipped(let segment):
-            return memory.restartLSN == head.lsn
-                ? .segment(segment, after: nil, isGap: false) : .snapshot(lsn, isGap: false)
+            return memory.restartLSN == head.lsn && head.digest == nil
+                ? .segment(segment, after: nil, isGap: false) : .snapshot(lsn, isGap: true)
         case .merge(let merge):
             return .merge(merge, after: head.digest.flatMap { SegmentDigest(hexadecimal: $0) })
         case .segment(let segment):
@@ -114,8 +112,7 @@ public struct ShipPlan {
                 return .segment(segment, after: known, isGap: false)
             }
             // The chain of digests begins anew here, so it does at the remote, behind a snapshot.
-            return memory.restartLSN == head.lsn
-                ? .segment(segment, after: nil, isGap: false) : .snapshot(lsn, isGap: false)
+            return .snapshot(lsn, isGap: true)
         }
     }
 

@@ -28,7 +28,7 @@ extension Shipper {
     func plan() throws(ShipTrouble) -> ShipStep? {
         let memory = state.withLock { $0.memory }
         var plan = ShipPlan(head: work.head, memory: memory, newest: journal.durable.lsn)
-        plan.sealing = setup.sealing
+        plan.outside = work.sealing.outside
         if let ladder = work.ladder {
             var rule = RetentionRule(ladder, now: setup.clock.wall())
             rule.pins = journal.pins
@@ -182,7 +182,7 @@ extension Shipper {
     ) throws(ShipTrouble) {
         let shipment: Shipment
         do throws(StoreError) {
-            shipment = try self.shipment(segment, from: store, after: after, isGap: isGap)
+            shipment = try work.sealing.shipment(segment, in: store, after: after, isGap: isGap)
         } catch { throw .ship(.source(error)) }
         var done: UInt64 = 0
         let total = shipment.byteCount
@@ -204,6 +204,7 @@ extension Shipper {
         }
         noteGood()
         work.conflicts = 0
+        work.sealing.forget(segment.name, in: store)
         acknowledged(segment, reply, isGap: isGap)
     }
 
@@ -211,24 +212,6 @@ extension Shipper {
         state.withLock {
             $0.sending = ("\(name)", WorkProgress(doneBytes: done, totalBytes: total))
         }
-    }
-
-    private func shipment(
-        _ segment: CataloguedSegment, from store: any SegmentStore, after: SegmentDigest?,
-        isGap: Bool
-    ) throws(StoreError) -> Shipment {
-        var source = store
-        var byteCount = segment.footer.fileBytes
-        if let sealing = setup.sealing {
-            source = sealing.sealing(store)
-            guard let sealed = try source.list().first(where: { $0.name == segment.name }) else {
-                throw StoreError(.read, "\(segment.name)", .missing)
-            }
-            byteCount = sealed.byteCount
-        }
-        return Shipment(
-            name: segment.name, byteCount: byteCount, source: source,
-            uploadID: "\(segment.footer.digest)", after: after, isGap: isGap)
     }
 
     private func acknowledged(

@@ -42,7 +42,8 @@ public final class Shipper: Sendable {
         /// What the remote keeps, as the user said when it was added.
         public var keep: String?
         public var interface: String?
-        public var sealing: (any ShipSealing)?
+        /// Segments are sealed with it before they leave.
+        public var key: SealingKey?
         public var isPaused = false
         public var seed = UInt64.random(in: .min ... .max)
         public var traffic = OwnTraffic()
@@ -91,11 +92,14 @@ public final class Shipper: Sendable {
         var isAttached = false
         var ladder: Ladder?
         var bucket: TokenBucket?
+        let sealing: ShipSealing
         var spool: (any SegmentStore)?
         var spooled: CataloguedSegment?
         var lookedAt: Int64?
         /// Refusals of what was sent, in a row.
         var conflicts = 0
+
+        init(_ sealing: ShipSealing) { self.sealing = sealing }
     }
 
     /// `remember` keeps the memory durably; called by the turning thread.
@@ -108,7 +112,7 @@ public final class Shipper: Sendable {
         self.target = target
         self.log = log
         self.remember = remember
-        work = Work()
+        work = Work(ShipSealing(setup.key, volume: journal.identity.volume))
         var schedule = ShipSchedule(setup.settings, seed: setup.seed)
         schedule.isPaused = setup.isPaused
         if let standing = memory.standing { schedule.noteStanding(standing) }
@@ -181,6 +185,9 @@ public final class Shipper: Sendable {
                 settings: setup.settings, keep: setup.keep)
         }
     }
+
+    /// Whether `stop` was called.
+    public var isEnding: Bool { isStopping }
 
     var isStopping: Bool { state.withLock { $0.isStopping } }
 

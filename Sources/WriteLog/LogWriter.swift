@@ -46,6 +46,8 @@ public final class LogWriter: @unchecked Sendable {
     /// Odd while the two halves of the durable stamp change.
     private let stampCount = Atomic<UInt64>(0)
     private let healthWord = Atomic<UInt32>(0)
+    /// No next file is taken: something that the volume feeds cannot follow.
+    public let holdsAtFile = Atomic<Bool>(false)
     private let appends = Atomic<UInt64>(0)
     private let appendedBytes = Atomic<UInt64>(0)
     /// Signalled when the durable mark moved or the health changed.
@@ -253,6 +255,10 @@ public final class LogWriter: @unchecked Sendable {
     }
 
     private func nextFile() throws(Refusal) {
+        if holdsAtFile.load(ordering: .relaxed) {
+            setHealth(.behind)
+            throw .behind
+        }
         do throws(WALFull) {
             _ = try files.takeNext()
         } catch {

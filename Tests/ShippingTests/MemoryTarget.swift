@@ -130,7 +130,11 @@ final class MemoryTarget: ShipTarget {
         if let refusal = refusal(shipment, footer, state) { return .failure(refusal) }
         store.content[name] = bytes
         state.commits.append(name)
-        if name.kind != .snapshot || state.head.map({ name.last.rawValue > $0.lsn }) ?? true {
+        if name.kind != .snapshot
+            || state.head.map({
+                name.last.rawValue > $0.lsn || (shipment.isGap && name.last.rawValue == $0.lsn)
+            }) ?? true
+        {
             let digest: SegmentDigest =
                 switch name.kind {
                 case .log: footer.digest
@@ -171,7 +175,7 @@ final class MemoryTarget: ShipTarget {
             $0.kind == .snapshot && $0.last >= at && name.first <= $0.last.next
                 && $0.last <= name.last
         }
-        if after == nil, begins { return nil }
+        if after == nil, head.digest == nil, begins { return nil }
         if name.first > at.next { return ErrorReply(.gap, "\(name) after \(at)") }
         return ErrorReply(name.last <= at ? .old : .fork, "\(name) after \(at)")
     }

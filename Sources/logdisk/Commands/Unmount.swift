@@ -2,6 +2,7 @@
 // checkpointed. A mount whose process died is taken out of the tree.
 
 import ArgumentParser
+import BlockModel
 import CommandText
 import DiskIO
 import Foundation
@@ -23,6 +24,9 @@ struct Unmount: ParsableCommand {
     @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL|MNT"))
     var target: String
 
+    @Flag(help: "First ship everything that is there now, whatever the schedule says.")
+    var waitShipped = false
+
     @OptionGroup var output: OutputOptions
 
     func run() throws {
@@ -38,6 +42,7 @@ struct Unmount: ParsableCommand {
             throw CommandFailure(
                 .failed, target, "it is not mounted", hint: "logdisk status \(target)")
         }
+        if waitShipped { try shipFirst(client, location) }
         try request(client, location)
         waitForEnd(location)
         let superblock = try location.superblock()
@@ -52,6 +57,26 @@ struct Unmount: ParsableCommand {
                 Unmounted(volume: location.path, lsn: superblock.checkpoint.lsn.rawValue))
         } else {
             Terminal.out("\(target): unmounted")
+        }
+        tellUnshipped(location, superblock.checkpoint.lsn)
+    }
+
+    private func shipFirst(_ client: ControlClient, _ location: VolumeLocation) throws {
+        let names = try RemoteFolder(location.path, object: target).names()
+        guard !names.isEmpty else { return }
+        let point: PointReply = try client.post("/v1/ship")
+        try Ship.follow(client, names, through: point.lsn, isSilent: output.json)
+    }
+
+    /// What the remotes do not have yet stays here until the next mount, or `logdisk ship`.
+    private func tellUnshipped(_ location: VolumeLocation, _ newest: LSN) {
+        let folder = RemoteFolder(location.path, object: target)
+        for name in (try? folder.names()) ?? [] {
+            let acked = folder.memory(name).acked ?? .zero
+            guard acked < newest else { continue }
+            Terminal.warn(
+                "remote \(name) lacks \(newest.rawValue - acked.rawValue) records; "
+                    + "send them: logdisk ship \(location.path) \(name)")
         }
     }
 

@@ -5,6 +5,9 @@
 //   POST /v1/mark      {"name": "..."}      PointReply: flushed, restorable
 //   POST /v1/snapshot  {"name": "..."?}     SnapshotReply: when the snapshot is complete
 //   POST /v1/archive                        PointReply: all up to there lies in segments now
+//   GET  /v1/remotes                        [RemoteReport]
+//   POST /v1/remotes/reload                 [RemoteReport]: their settings were read again
+//   POST /v1/ship      {"name": "..."?}     PointReply: all up to there is being shipped
 //   POST /v1/revert    {"lsn": N}           RevertReply: the volume is as it was then
 //   POST /v1/revert/stop                    AcceptedReply; a revert under way stops
 //   POST /v1/unmount                        AcceptedReply; the process ends when drained

@@ -23,6 +23,11 @@ protocol ControlTarget: AnyObject, Sendable {
     func archive() throws(CommandFailure) -> PointReply
     /// Brings the volume back to the state after `lsn`; fails when somebody has its file open.
     func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply
+    func remotes() -> [RemoteReport]
+    /// The settings of remotes changed.
+    func reloadRemotes() throws(CommandFailure)
+    /// Ships what is there now at once, to one remote or all; answers with the newest point.
+    func ship(_ name: String?) throws(CommandFailure) -> PointReply
     /// Stops a revert that is under way, soon.
     func stopRevert()
     /// Starts the unmount; fails when the mount is busy.
@@ -121,6 +126,16 @@ final class ControlServer: Sendable {
             await reply(to: request) { try target.snapshot(name: $0) }
         }
         router.post("/v1/archive") { [self] _, _ in await reply { try target.archive() } }
+        router.get("/v1/remotes") { [self] _, _ in await reply { target.remotes() } }
+        router.post("/v1/remotes/reload") { [self] _, _ in
+            await reply {
+                try target.reloadRemotes()
+                return target.remotes()
+            }
+        }
+        router.post("/v1/ship") { [self] request, _ in
+            await reply(to: request) { try target.ship($0) }
+        }
         router.post("/v1/revert") { [self] request, _ in await revert(request) }
         router.post("/v1/revert/stop") { [self] _, _ in
             await reply {

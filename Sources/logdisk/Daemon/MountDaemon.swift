@@ -76,6 +76,7 @@ final class MountDaemon: Sendable {
         }
         defer { server.stop() }
         startThreads(service, mount)
+        startShipping(service)
         didStart(service.folder.warnings)
         ServiceNotifier.tell("READY=1")
         log.info("serving \(location.path) on \(mountPoint)")
@@ -83,6 +84,7 @@ final class MountDaemon: Sendable {
             isEnding.store(true, ordering: .sequentiallyConsistent)
             ServiceNotifier.tell("STOPPING=1")
             service.stopRevert()  // so that who asked for it still gets an answer
+            service.shipping.withLock { $0 }?.stop()
         }
         do throws(MountError) {
             try mount.run()
@@ -118,6 +120,18 @@ final class MountDaemon: Sendable {
             Self.background("filler") { service.fillToTheEnd() }
         }
         UnmountOnSignal.begin(mount, log)
+    }
+
+    private func startShipping(_ service: VolumeService) {
+        let shipping = VolumeShipping(service)
+        service.shipping.withLock { $0 = shipping }
+        // The volume serves whatever is wrong with a remote.
+        do throws(CommandFailure) {
+            try shipping.reload()
+        } catch {
+            log.error("\(error.text(verb: "ship"))")
+            service.problems.withLock { $0[.remote] = "nothing is shipped: \(error.sentence)" }
+        }
     }
 
     private static func background(_ name: String, _ body: @escaping @Sendable () -> Void) {
@@ -206,6 +220,18 @@ private final class MountTarget: ControlTarget {
     }
 
     func archive() throws(CommandFailure) -> PointReply { try service.archive() }
+
+    func remotes() -> [RemoteReport] { service.shipping.withLock { $0 }?.reports() ?? [] }
+
+    func reloadRemotes() throws(CommandFailure) {
+        try service.shipping.withLock { $0 }?.reload()
+        service.problems.withLock { $0[.remote] = nil }
+    }
+
+    func ship(_ name: String?) throws(CommandFailure) -> PointReply {
+        try service.shipping.withLock { $0 }?.shipNow(name)
+        return PointReply(service.volume.durableStamp)
+    }
 
     func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply {
         do {

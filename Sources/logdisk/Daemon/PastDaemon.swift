@@ -150,6 +150,12 @@ private final class PastTarget: ControlTarget {
 
     func revert(to lsn: LSN) throws(CommandFailure) -> RevertReply { throw refusal }
 
+    func remotes() -> [RemoteReport] { [] }
+
+    func reloadRemotes() throws(CommandFailure) { throw refusal }
+
+    func ship(_ name: String?) throws(CommandFailure) -> PointReply { throw refusal }
+
     func stopRevert() {}
 
     func unmount() throws(CommandFailure) { try mount.requestUnmountOnDemand() }

@@ -30,11 +30,16 @@ struct PruneWatch {
     /// On the monotonic clock: until then nothing is thinned.
     private var restsUntil: Int64 = 0
     private var failures = 0
+    /// What the remotes had at the last run, and when that was, on the monotonic clock.
+    fileprivate var shipped: LSN?
+    fileprivate var ranAt: Int64 = 0
 
     /// A step forth that is no step of time.
     private static let stepMin: Int64 = 3_600_000_000_000
     /// So long somebody can see in `status` that the clock was set, and set it back.
     private static let restAfterStep: Int64 = 86_400_000_000_000
+    /// What waited for a remote is thinned so long after the last run at the soonest.
+    fileprivate static let restAfterRun: Int64 = 600_000_000_000
     private static let restAfterFailure: Int64 = 60_000_000_000
 
     /// Whether thinning may go on now. `step`: the clock was set forth by so many nanoseconds since
@@ -81,13 +86,20 @@ extension VolumeService {
         }
         guard mayPrune else { return }
         let archived = archiver.archivedLSN
-        let isDue = watch.nextDue.map { now >= $0 } ?? (watch.archived != archived)
+        var bounded = RetentionRule(schedule.ladder, now: now)
+        try? RemoteFolder(path, object: object).bound(&bounded)
+        let shipped = bounded.unshippedAfter
+        let hasShipped =
+            shipped != watch.shipped && monotonic - watch.ranAt >= PruneWatch.restAfterRun
+        let isDue =
+            watch.nextDue.map { now >= $0 } ?? (watch.archived != archived) || hasShipped
         guard isDue, !isStopping else { return }
         do throws(CommandFailure) {
             let result = try pruning.withLock { _ throws(CommandFailure) in
                 try prune(schedule.ladder, now: now)
             }
             watch.archived = archived
+            (watch.shipped, watch.ranAt) = (shipped, monotonic)
             // What was in use may be free at the next look.
             watch.nextDue = result.blockers.isEmpty ? result.nextDue : now
             watch.noteEnd(isGood: true, monotonic: monotonic)
@@ -106,7 +118,7 @@ extension VolumeService {
     private func prune(_ ladder: Ladder, now: Int64) throws(CommandFailure) -> ThinningResult {
         let pruning = Pruning(
             store: store, volume: identity.volume, logDirectory: folder.logDirectory,
-            base: ground.withLock { $0.base }, object: object)
+            base: ground.withLock { $0.base }, object: object, path: path)
         var rule = try pruning.rule(ladder, now: now)
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.

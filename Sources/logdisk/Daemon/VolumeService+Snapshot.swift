@@ -17,6 +17,7 @@ extension VolumeService {
         let (segment, stamp) = try snapshotting.withLock { _ throws(CommandFailure) in
             try takeSnapshot(name: name, usingHistory: true)
         }
+        shipping.withLock { $0 }?.lookAgain()
         let bytes = (try? store.list().first { $0.name == segment })??.byteCount ?? 0
         log.notice("snapshot of lsn \(stamp.lsn), \(ByteSize(bytes: bytes))")
         return SnapshotReply(

@@ -43,7 +43,10 @@ extension VolumeService {
         report.writersHeldNow = UInt64(max(0, state.heldNow))
         report.writersHeld = state.heldWrites
         report.writersHeldSeconds = Double(state.heldNanoseconds) / 1e9
+        let remotes = shipping.withLock { $0 }?.reports() ?? []
+        if !remotes.isEmpty { report.remotes = remotes }
         fillHealth(&report, state)
+        report.fillRemoteProblems()
         return report
     }
 
@@ -59,7 +62,11 @@ extension VolumeService {
             report.problems.append("no room for the log\(cause)")
         case .behind:
             report.health = .degraded
-            report.problems.append("the log is at its bound, writers wait for the archiver")
+            let isForRemote = report.remotes?.contains { $0.isHoldingWriters } ?? false
+            report.problems.append(
+                isForRemote
+                    ? "writers wait for a remote"
+                    : "the log is at its bound, writers wait for the archiver")
         }
         if state.imageErrorCode != 0 {
             let reason = String(cString: strerror(state.imageErrorCode))

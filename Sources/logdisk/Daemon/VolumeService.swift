@@ -38,12 +38,14 @@ final class VolumeService: Sendable {
     /// Somebody wants the revert under way to stop.
     let isRevertUnwanted = Atomic<Bool>(false)
     let pruning = Mutex(())
+    /// The remotes; nil where nothing is shipped.
+    let shipping = Mutex<VolumeShipping?>(nil)
     let problems = Mutex<[ProblemArea: String]>([:])
     let openedAt = ContinuousClock.now
 
     /// What a problem concerns; a new one of the same area replaces the old.
     enum ProblemArea: Int, Comparable {
-        case archive, gap, snapshot, prune, past, fill
+        case archive, gap, snapshot, prune, past, fill, remote
 
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
     }

@@ -17,6 +17,8 @@ struct Pruning: Sendable {
     let base: PastState?
     /// The volume as the user named it, for messages.
     let object: String
+    /// The volume's folder.
+    let path: String
 
     private static let lockName = "prune.lock"
 
@@ -31,6 +33,7 @@ struct Pruning: Sendable {
     func rule(_ ladder: Ladder, now: Int64) throws(CommandFailure) -> RetentionRule {
         var rule = RetentionRule(ladder, now: now)
         rule.pins = try translatingPins { Set(try pins.pins().map(\.lsn)) }
+        try RemoteFolder(path, object: object).bound(&rule)
         return rule
     }
 
@@ -41,6 +44,7 @@ struct Pruning: Sendable {
             // Once more, now that nobody else can change them.
             var rule = rule
             rule.pins = Set(try pins.pins().map(\.lsn))
+            try RemoteFolder(path, object: object).bound(&rule)
             return try thinning.run(rule, monitor: monitor)
         }
     }
@@ -96,6 +100,6 @@ extension VolumeHistory {
         return Pruning(
             store: location.segmentStore(superblock), volume: superblock.volume,
             logDirectory: VolumeFolder.logDirectory(location.path, superblock),
-            base: ground.base, object: location.object)
+            base: ground.base, object: location.object, path: location.path)
     }
 }

@@ -139,6 +139,37 @@ extension CommandFailure {
         }
     }
 
+    init(_ error: KeyFileError, object: String) {
+        switch error {
+        case .io(let failure) where failure.isMissing && failure.operation == .open:
+            self.init(
+                .usage, object, "there is no key file", cause: failure.path,
+                hint: "logdisk key create \(failure.path)")
+        case .io(let failure):
+            self.init(failure, object: object)
+        case .exists(let path):
+            self.init(
+                .usage, object, "\(path) exists", cause: "a key is never written over",
+                hint: "choose another name")
+        case .openToOthers(let path, _):
+            self.init(
+                .refused, object, "others can read the key", cause: "\(error)",
+                hint: "chmod 600 \(path), and make a new key if anybody may have read this one")
+        case .notAFile, .notAKey:
+            self.init(
+                .usage, object, "this is not a key file", cause: "\(error)",
+                hint: "name a file made by logdisk key create")
+        case .futureVersion:
+            self.init(
+                .failed, object, "the key was made by a newer logdisk", cause: "\(error)",
+                hint: "use that version")
+        case .damaged:
+            self.init(
+                .damaged, object, "the key is damaged", cause: "\(error)",
+                hint: "put your copy of the key file in its place")
+        }
+    }
+
     init(_ error: StoreError, object: String) {
         switch error.cause {
         case .io(let failure): self.init(failure, object: object)
@@ -177,6 +208,8 @@ func translating<R>(_ object: String, _ body: () throws -> R) throws(CommandFail
     } catch let error as MountError {
         throw CommandFailure(error, object: object)
     } catch let error as StoreError {
+        throw CommandFailure(error, object: object)
+    } catch let error as KeyFileError {
         throw CommandFailure(error, object: object)
     } catch let error as IOError {
         throw CommandFailure(error, object: object)

@@ -36,6 +36,7 @@ enum OfflineStatus {
         let records = ((try? store.list()) ?? []).filter { $0.name.kind != .snapshot }
         report.archivedLSN = records.map(\.name.last.rawValue).max() ?? 0
         fillLog(&report, superblock, logs + "/wal", storage)
+        report.fillRemotes(location, store)
         if !storage.exists(report.imagePath) {
             report.problems.append("the image is missing")
             report.health = .degraded

@@ -1,0 +1,124 @@
+// From a remote's settings to the client that speaks to it. The client is made anew when it
+// attaches: token, certificates and key are read again then, so that new ones count.
+
+import CommandText
+import Foundation
+import History
+import LogFormat
+import ServerAPI
+import Shipping
+import Synchronization
+
+extension RemoteConfig {
+    func remoteURL() throws(RemoteSetupError) -> RemoteURL { try RemoteURL(url) }
+
+    func access(isCancelled: @escaping @Sendable () -> Bool) -> RemoteAccess {
+        RemoteAccess(tokenFile: tokenFile, caFiles: ca, bind: bind, isCancelled: isCancelled)
+    }
+
+    func client(
+        isCancelled: @escaping @Sendable () -> Bool
+    ) throws(RemoteSetupError) -> LogServerClient {
+        try LogServerClient(
+            remoteURL(), access: access(isCancelled: isCancelled), writer: writer)
+    }
+
+    /// The key that segments are sealed with; nil: they go as they are.
+    func key() throws(RemoteSetupError) -> SealingKey? {
+        guard let keyFile else { return nil }
+        do throws(KeyFileError) {
+            return try KeyFile.read(keyFile)
+        } catch { throw RemoteSetupError("\(error)") }
+    }
+
+    /// The interface to watch: as set, or that of the route to the remote. Resolves names.
+    func watchedInterface() -> String? {
+        if let interface { return interface }
+        if let bind, NetworkInterfaces.exists(bind) { return bind }
+        guard let host = try? remoteURL().host else { return nil }
+        for address in NetworkInterfaces.addresses(of: host) {
+            if let found = NetworkInterfaces.leading(to: address) { return found }
+        }
+        return nil
+    }
+
+    /// Who we are and what the volume is.
+    func request(_ identity: SegmentIdentity) -> VolumeRequest {
+        VolumeRequest(
+            uuid: identity.volume.description, sizeBytes: identity.volumeBytes, writer: writer,
+            host: ProcessInfo.processInfo.hostName, isSealed: keyFile != nil, keep: keep)
+    }
+}
+
+/// A log server, connected to when it is needed. Any thread may call.
+final class ConfiguredTarget: ShipTarget {
+    private let config: RemoteConfig
+    private let isCancelled: @Sendable () -> Bool
+    private let target = Mutex<LogServerTarget?>(nil)
+
+    init(_ config: RemoteConfig, isCancelled: @escaping @Sendable () -> Bool) {
+        self.config = config
+        self.isCancelled = isCancelled
+    }
+
+    var label: String { config.url }
+    var load: Double? { target.withLock { $0 }?.load }
+
+    private func made(isNew: Bool = false) throws(ShipError) -> LogServerTarget {
+        if !isNew, let known = target.withLock({ $0 }) { return known }
+        do throws(RemoteSetupError) {
+            let made = LogServerTarget(try config.client(isCancelled: isCancelled))
+            target.withLock { target in
+                target?.client.closeIdleConnections()
+                target = made
+            }
+            return made
+        } catch {
+            throw .refused("\(error)")
+        }
+    }
+
+    func state() throws(ShipError) -> VolumeReply? { try made().state() }
+
+    func attach(_ request: VolumeRequest) throws(ShipError) -> VolumeReply {
+        try made(isNew: true).attach(request)
+    }
+
+    func put(
+        _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
+    ) throws(ShipError) -> CommitReply {
+        try made().put(shipment, pace: pace)
+    }
+
+    /// Nothing is sent for a while.
+    func rest() { target.withLock { $0 }?.client.closeIdleConnections() }
+}
+
+extension CommandFailure {
+    init(_ error: RemoteSetupError, object: String) {
+        self.init(.usage, object, error.what, hint: error.hint)
+    }
+
+    /// What a log server at `url` answered, or did not.
+    init(_ error: ShipError, remote url: String) {
+        switch error {
+        case .unreachable:
+            self.init(
+                .unreachable, url, "the remote cannot be used", cause: error.words,
+                hint: "is logdisk serve running there, and nothing in between that stops it?")
+        case .busy, .full:
+            self.init(.unreachable, url, "the remote takes nothing now", cause: error.words)
+        case .refused, .fenced:
+            self.init(.refused, url, "the remote refuses", cause: error.words)
+        case .rejected(let reply):
+            let isRefusal: [ErrorReply.Code] = [
+                .unauthenticated, .forbidden, .otherVolume, .fenced,
+            ]
+            self.init(
+                isRefusal.contains(reply.code) ? .refused : .failed, url, "the remote says no",
+                cause: reply.what, hint: reply.hint)
+        case .source(let failure): self.init(failure, object: url)
+        case .stopped: self = .interrupted
+        }
+    }
+}
