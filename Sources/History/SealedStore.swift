@@ -72,6 +72,22 @@ public final class SealedStore: SegmentStore {
         }
     }
 
+    /// The chunks that hold the ranges, and the footer with what reaches to the end.
+    public func expect(_ ranges: [SegmentRange]) {
+        let sizes = state.withLock { $0.sizes }
+        inner.expect(
+            ranges.compactMap { range in
+                guard let size = sizes[range.name], let layout = SealedLayout(fileBytes: size),
+                    range.byteCount > 0, range.end <= layout.plainBytes
+                else { return nil }
+                let start = layout.fileRange(layout.chunk(holding: range.offset)).lowerBound
+                let last = layout.chunk(holding: range.end - 1)
+                let end =
+                    range.end == layout.plainBytes ? size : layout.fileRange(last).upperBound
+                return SegmentRange(name: range.name, offset: start, byteCount: end - start)
+            })
+    }
+
     public func upload() throws(StoreError) -> any SegmentUpload {
         try SealedUpload(try inner.upload(), key: key) { [weak self] name in self?.forget(name) }
     }

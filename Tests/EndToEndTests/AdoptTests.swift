@@ -30,12 +30,6 @@ extension EndToEnd {
     }
 
     @Suite struct AdoptTests {
-        /// Ships as the one that wrote the volume at the server last.
-        private func ship(_ server: TestServer, _ path: String) throws -> TestServer.Answer? {
-            let writer = try #require(try server.state("vol").body["writer"] as? String)
-            return try server.ship(path, as: "vol", writer: writer)
-        }
-
         /// The volume at `path`, mounted as another machine would.
         private func secondMachine(_ volume: TestVolume, _ name: String) throws -> TestVolume {
             TestVolume(
@@ -72,7 +66,7 @@ extension EndToEnd {
                 let refused = try #require(
                     try server.ship(volume.path, as: "vol", writer: "first"))
                 #expect(refused.status == 409 && refused.code == "fenced", "\(refused)")
-                #expect(try ship(server, new.path) == nil)
+                try new.logdisk(["ship", new.path, "--now"])
                 let all = points.dropLast() + [("mark:three", three), ("now", three)]
                 for (target, sum) in all {
                     let file = scratch.newPath("replayed")
@@ -142,6 +136,76 @@ extension EndToEnd {
                 try new.unmount()
                 let again = try volume.logdisk(words, expecting: 64)
                 #expect(again.errors.contains("not empty"), "\(again)")
+            }
+        }
+
+        @Test(needs("curl"))
+        func mountedFirstItFillsAlsoAfterKills() throws {
+            try Scratch.with { scratch in
+                let (volume, points) = try makeReadVolume(scratch)
+                let server = try TestServer(in: scratch)
+                #expect(try server.ship(volume.path, as: "vol", writer: "first") == nil)
+                let new = try secondMachine(volume, "new")
+                let filling = new.path + "/filling.json"
+                try volume.logdisk(
+                    ["adopt", server.url("vol"), new.path, "--mount-first", new.mountPoint]
+                        + server.options)
+                #expect(try digest(scratch, new.disk) == points.last?.1)
+                try fill(new.disk, with: "three", count: 300_000)
+                let three = try digest(scratch, new.disk)
+                _ = try new.mark("three")
+                for _ in 0..<3 {
+                    try new.kill()
+                    try new.revive()
+                    #expect(try digest(scratch, new.disk) == three)
+                }
+                eventually("all of it is here") { !exists(filling) }
+                #expect(!exists(new.path + "/image.present"))
+                server.kill()
+                // An ordinary volume now.
+                #expect(try digest(scratch, new.disk) == three)
+                try new.unmount()
+                try new.verify()
+                try new.mount()
+                #expect(try digest(scratch, new.disk) == three)
+                try new.unmount()
+                #expect(try digest(scratch, new.replay("mark:three")) == three)
+                #expect(try digest(scratch, new.replay(points[1].0)) == points[1].1)
+            }
+        }
+
+        /// Without the server a volume that is not here yet says so; it never shows wrong bytes.
+        @Test(needs("curl"))
+        func mountedFirstWithoutTheServer() throws {
+            try Scratch.with { scratch in
+                let (volume, points) = try makeReadVolume(scratch)
+                let server = try TestServer(in: scratch)
+                #expect(try server.ship(volume.path, as: "vol", writer: "first") == nil)
+                let new = try secondMachine(volume, "new")
+                try volume.logdisk(
+                    ["adopt", server.url("vol"), new.path, "--mount-first", new.mountPoint]
+                        + server.options)
+                server.kill()
+                let read = try scratch.attempt("sha256sum", new.disk)
+                #expect(
+                    read.status != 0 || read.output.prefix(64) == points.last?.1 ?? "", "\(read)")
+                try new.kill()
+                try new.clearDeadMount()
+                if exists(new.path + "/filling.json"),
+                    let text = try? String(
+                        contentsOfFile: new.path + "/filling.json", encoding: .utf8),
+                    text.contains("\"remote\"")
+                {
+                    let away = try volume.logdisk(
+                        ["mount", new.path, new.mountPoint], expecting: 14)
+                    #expect(away.errors.contains("still lies at"), "\(away)")
+                }
+                try server.start()
+                try new.mount()
+                #expect(try digest(scratch, new.disk) == points.last?.1)
+                eventually("all of it is here") { !exists(new.path + "/filling.json") }
+                try new.unmount()
+                try new.verify()
             }
         }
 

@@ -94,7 +94,7 @@ final class Adoption {
             if let head = taken.head, head.stamp.lsn > position.lsn { try fetchDifference() }
             let start = try goOn(behind: taken.head?.stamp)
             if plan.mountsFirst { try writeFillRecord() }
-            try plan.writeRemote(in: folder.path, location)
+            try plan.writeRemote(in: folder.path, keep: taken.keep)
             try translating(object) { try folder.finishCreation(at: start) }
             try plan.nameFolder(folder, object: object)
             return Outcome(restored: position, start: start, generation: taken.generation)

@@ -13,23 +13,35 @@ struct AdoptionPlan {
     /// The volume's folder, absolute.
     let path: String
     let logDirectory: String?
-    let remoteName: String
+    /// The remote as the new volume knows it; who the volume is there is made up anew.
+    private let config: RemoteConfig
     /// Whether it is used before all of it is here.
     let mountsFirst: Bool
-    /// Who this volume is at the server.
-    let writer = UUID().uuidString.lowercased()
+    var writer: String { config.writer }
 
     private static let suffix = ".adopting"
     private var working: String { path + Self.suffix }
 
     /// Checks the places before anything is asked or made.
     init(
-        _ volume: String, logDirectory: String?, remoteName: String, mountsFirst: Bool = false
+        _ volume: String, logDirectory: String?, _ remote: RemoteVolume, remoteName: String?,
+        mountsFirst: Bool = false
     ) throws(CommandFailure) {
         path = PathText.canonical(volume)
         self.logDirectory = logDirectory.map { PathText.canonical($0) }
-        self.remoteName = remoteName
         self.mountsFirst = mountsFirst
+        let url = try remote.address(object: remote.url)
+        let name = remoteName ?? Self.name(of: url.host)
+        guard RemoteFolder.isName(name) else {
+            throw CommandFailure(
+                .usage, remote.url, "'\(name)' cannot be the name of a remote",
+                hint: "up to 40 letters, digits and - . _")
+        }
+        var config = RemoteConfig(name: name, url: "\(url)")
+        config.tokenFile = remote.files.token
+        config.ca = remote.files.ca.map { [$0] } ?? []
+        config.keyFile = remote.files.key
+        self.config = config
         let storage = DiskStorage()
         try NewVolume.checkPlace(path, volume)
         if storage.isDirectory(path) {
@@ -78,7 +90,18 @@ struct AdoptionPlan {
         folder.close()
     }
 
-    /// Puts the remote into the volume's settings, so that a mount ships there.
-    func writeRemote(in folder: String, _ location: VolumeLocation) throws(CommandFailure) {
+    /// Puts the remote into the volume's settings, so that a mount ships there. `keep` is the
+    /// ladder that the server has.
+    func writeRemote(in folder: String, keep: String?) throws(CommandFailure) {
+        var config = config
+        config.keep = keep
+        try RemoteFolder(folder, object: config.url).write(config)
+    }
+
+    /// A name like the host's.
+    private static func name(of host: String) -> String {
+        let letters = host.map { $0 == ":" ? "-" : $0 }.drop { !$0.isLetter && !$0.isNumber }
+        let name = String(letters.prefix(40))
+        return RemoteFolder.isName(name) ? name : "server"
     }
 }

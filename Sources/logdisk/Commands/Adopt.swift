@@ -63,7 +63,7 @@ struct Adopt: ParsableCommand {
                 hint: "https://HOST:PORT/VOLUME; of a copy of a store: logdisk serve STORE")
         }
         let plan = try AdoptionPlan(
-            volume, logDirectory: logDir, remoteName: try name(of: source),
+            volume, logDirectory: logDir, source, remoteName: remoteName,
             mountsFirst: mountFirst != nil)
         if let mountFirst { try translating(mountFirst) { try FuseMount.check(mountFirst) } }
         // As long as it runs nothing is pruned there.
@@ -82,11 +82,6 @@ struct Adopt: ParsableCommand {
         var command = try Mount.parse(words)
         command.volume = volume
         try command.run()
-    }
-
-    private func name(of source: RemoteVolume) throws(CommandFailure) -> String {
-        if let remoteName { return remoteName }
-        return try source.host(object: url)
     }
 
     // MARK: - what is said

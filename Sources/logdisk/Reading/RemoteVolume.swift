@@ -50,12 +50,16 @@ final class RemoteVolume: Sendable {
                 access: RemoteAccess(
                     tokenFile: files.token, caFiles: files.ca.map { [$0] } ?? [],
                     isCancelled: { Interruption.isRequested }), writer: writer)
-        } catch { throw CommandFailure(error, object: object) }
+        } catch {
+            var failure = CommandFailure(error, object: object)
+            failure.hint = failure.hint ?? "look at --token-file and --ca"
+            throw failure
+        }
     }
 
-    /// The server's host.
-    func host(object: String) throws(CommandFailure) -> String {
-        do throws(RemoteSetupError) { return try RemoteURL(url).host } catch {
+    /// Its URL in parts.
+    func address(object: String) throws(CommandFailure) -> RemoteURL {
+        do throws(RemoteSetupError) { return try RemoteURL(url) } catch {
             throw CommandFailure(error, object: object)
         }
     }

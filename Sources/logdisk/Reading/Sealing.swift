@@ -3,6 +3,7 @@
 import BlockModel
 import CommandText
 import History
+import LogFormat
 
 enum Sealing {
     /// The segments of `store` as plain ones. `key` is the key file that the user gave.
@@ -10,11 +11,12 @@ enum Sealing {
         _ store: any SegmentStore, isSealed: Bool, _ volume: VolumeID, key: String?, object: String
     ) throws(CommandFailure) -> any SegmentStore {
         guard isSealed else { return store }
-        guard key != nil else {
+        guard let key else {
             throw CommandFailure(
                 .refused, object, "the volume is encrypted", cause: "no key was given",
                 hint: "--key-file FILE, the file that logdisk key create made")
         }
-        throw CommandFailure(.refused, object, "the volume is encrypted")
+        let opened = try translating(object) { try KeyFile.read(key) }
+        return SealedStore(store, key: opened, volume: volume)
     }
 }

@@ -46,10 +46,6 @@ extension CommandFailure {
             }
         self.init(status, object, "the log server says no", cause: reply.what, hint: reply.hint)
     }
-
-    init(_ error: RemoteSetupError, object: String) {
-        self.init(.usage, object, error.what, hint: error.hint ?? "https://HOST:PORT/VOLUME")
-    }
 }
 
 /// Runs `body`, which asks a log server about `object`.
