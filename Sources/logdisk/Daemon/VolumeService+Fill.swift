@@ -19,7 +19,8 @@ extension VolumeService {
     func fillToTheEnd() {
         while !isStopping {
             do throws(CommandFailure) {
-                try fill()
+                // Held as long as the image is used: whoever closes it waits for that.
+                try filling.withLock { _ throws(CommandFailure) in try fill() }
                 problems.withLock { $0[.fill] = nil }
                 return
             } catch {
@@ -33,6 +34,7 @@ extension VolumeService {
     }
 
     private func fill() throws(CommandFailure) {
+        guard !isStopping else { return }
         guard var record = try FillRecord.read(path, object: object) else { return }
         if record.stage == .remote, let image = ground.withLock({ $0.image }) {
             log.notice("fetching the state of lsn \(record.lsn) from \(record.url)")

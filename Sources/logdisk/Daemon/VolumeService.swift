@@ -38,6 +38,7 @@ final class VolumeService: Sendable {
     /// Somebody wants the revert under way to stop.
     let isRevertUnwanted = Atomic<Bool>(false)
     let pruning = Mutex(())
+    let filling = Mutex(())
     /// The remotes; nil where nothing is shipped.
     let shipping = Mutex<VolumeShipping?>(nil)
     let problems = Mutex<[ProblemArea: String]>([:])
@@ -235,6 +236,7 @@ final class VolumeService: Sendable {
         // Until what runs has given up.
         snapshotting.withLock { _ in }
         pruning.withLock { _ in }
+        filling.withLock { _ in }
         reverting.withLock { _ in }
         let object = self.object
         var failure: CommandFailure?
