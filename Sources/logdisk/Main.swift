@@ -77,6 +77,7 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
+            SpreadCommand.self,
         ])
 
     func run() throws {
@@ -106,6 +107,8 @@ struct LogDisk: ParsableCommand {
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
+
+        Spread:     logdisk spread plan SOURCE --device dir:/mnt/a --device dir:/mnt/b
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.
         """
