@@ -77,6 +77,7 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
+            SpreadCommand.self,
         ])
 
     func run() throws {
