@@ -51,10 +51,15 @@ enum SpreadPlaces {
     static func device(_ spec: DeviceSpec) throws(CommandFailure) -> BackupDevice {
         switch spec.driver {
         case .dir: return FolderDevice(name: spec.name, folder: spec.address)
-        case .stream, .iso, .https:
+        case .stream:
+            return TapeDevice(name: spec.name, path: spec.address, capacity: spec.capacity)
+        case .iso:
+            return OpticalDevice(name: spec.name, image: spec.address, capacity: spec.capacity)
+        case .https:
             throw CommandFailure(
                 .usage, spec.name, "devices of the driver \(spec.driver.rawValue) cannot be used",
-                cause: "this version has none", hint: "dir:, stream: or iso:")
+                cause: "a log server takes segments of volumes, no files yet",
+                hint: "a network mount of the other site works: dir:/mnt/site-b")
         }
     }
 
