@@ -49,6 +49,19 @@ extension HistoryCatalogue {
     /// or that is not known.
     public func chainDigest(at lsn: LSN) -> SegmentDigest? { segment(endingAt: lsn)?.chainDigest }
 
+    /// When the record at `lsn` was written; nil where segments do not tell.
+    public func wallNanoseconds(at lsn: LSN) throws(HistoryError) -> Int64? {
+        if let segment = segment(endingAt: lsn) { return segment.last.wallNanoseconds }
+        if let snapshot = snapshots.first(where: { $0.first.lsn == lsn }) {
+            return snapshot.first.wallNanoseconds
+        }
+        let log = records.first {
+            $0.name.kind == .log && $0.first.lsn <= lsn && $0.last.lsn > lsn
+        }
+        guard let log else { return nil }
+        return try index(of: log).entries.first { $0.stamp.lsn == lsn }?.stamp.wallNanoseconds
+    }
+
     private func segment(endingAt lsn: LSN) -> CataloguedSegment? {
         let ending = records.filter { $0.last.lsn == lsn }
         return ending.first { $0.name.kind == .log } ?? ending.last

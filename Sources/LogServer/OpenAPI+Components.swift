@@ -60,6 +60,10 @@ extension OpenAPI {
             Digest:
               type: string
               pattern: '^[0-9A-Fa-f]{64}$'
+            Number:
+              type: integer
+              minimum: 0
+              maximum: 18446744073709551615
             Health:
               type: object
               required: [service, version]
@@ -80,10 +84,9 @@ extension OpenAPI {
                 uuid: { $ref: "#/components/schemas/UUID" }
                 size_bytes:
                   type: integer
-                  format: int64
                   minimum: 512
                   multipleOf: 512
-                  maximum: 9223372036854775296
+                  maximum: 9223372036854775808
                 writer: { $ref: "#/components/schemas/UploadID" }
                 host: { $ref: "#/components/schemas/Host" }
                 sealed: { type: boolean, description: Whether segments come encrypted. }
@@ -96,8 +99,8 @@ extension OpenAPI {
                 host: { $ref: "#/components/schemas/Host" }
                 generation:
                   type: integer
-                  format: int64
                   minimum: 0
+                  maximum: 18446744073709551615
                   description: The one the caller knows; another one tells that somebody was faster.
             RetentionRequest:
               type: object
@@ -123,22 +126,22 @@ extension OpenAPI {
               properties:
                 name: { type: string }
                 uuid: { $ref: "#/components/schemas/UUID" }
-                size_bytes: { type: integer, format: int64 }
+                size_bytes: { $ref: "#/components/schemas/Number" }
                 sealed: { type: boolean }
                 keep: { type: string }
                 writer: { type: string }
-                generation: { type: integer, format: int64 }
+                generation: { $ref: "#/components/schemas/Number" }
                 host: { type: string }
                 head: { $ref: "#/components/schemas/Head" }
                 snapshot_count: { type: integer }
                 segment_count: { type: integer }
-                segment_bytes: { type: integer, format: int64 }
+                segment_bytes: { $ref: "#/components/schemas/Number" }
             Head:
               type: object
               description: The end of the records; absent where there are none.
               required: [lsn, wall_nanoseconds]
               properties:
-                lsn: { type: integer, format: int64 }
+                lsn: { $ref: "#/components/schemas/Number" }
                 wall_nanoseconds: { type: integer, format: int64 }
                 digest: { $ref: "#/components/schemas/Digest" }
             SegmentListing:
@@ -152,12 +155,12 @@ extension OpenAPI {
                     required: [name, bytes]
                     properties:
                       name: { type: string }
-                      bytes: { type: integer, format: int64 }
+                      bytes: { $ref: "#/components/schemas/Number" }
             Upload:
               type: object
               required: [bytes]
               properties:
-                bytes: { type: integer, format: int64 }
+                bytes: { $ref: "#/components/schemas/Number" }
             CommitRequest:
               type: object
               required: [name, bytes, sha256, gap]
@@ -165,7 +168,7 @@ extension OpenAPI {
                 name:
                   type: string
                   pattern: '^[0-9]{20}-[0-9]{20}\.(log|merged|snapshot)\.segment$'
-                bytes: { type: integer, format: int64, minimum: 0 }
+                bytes: { $ref: "#/components/schemas/Number" }
                 sha256: { $ref: "#/components/schemas/Digest" }
                 after:
                   type: string
@@ -187,7 +190,11 @@ extension OpenAPI {
               properties:
                 purpose: { type: string, maxLength: 50 }
                 holder: { type: string, maxLength: 250 }
-                at: { type: integer, format: int64, minimum: 0, nullable: true }
+                at:
+                  type: integer
+                  minimum: 0
+                  maximum: 18446744073709551615
+                  nullable: true
                 segments:
                   type: array
                   nullable: true
@@ -212,7 +219,7 @@ extension OpenAPI {
                      damaged, range, full, busy, failed]
                 what: { type: string }
                 hint: { type: string }
-                bytes: { type: integer, format: int64 }
+                bytes: { $ref: "#/components/schemas/Number" }
 
         """#
 }

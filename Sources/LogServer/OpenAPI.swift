@@ -45,7 +45,7 @@ enum OpenAPI {
                   description: OpenAPI 3.0.
                   content:
                     application/yaml:
-                      schema: { type: string }
+                      schema: {}
                 default: { $ref: "#/components/responses/Error" }
           /metrics:
             get:
@@ -176,7 +176,7 @@ enum OpenAPI {
                   in: header
                   required: true
                   description: Where the body begins; how many bytes the upload has.
-                  schema: { type: integer, format: int64, minimum: 0 }
+                  schema: { $ref: "#/components/schemas/Number" }
               requestBody:
                 content:
                   application/octet-stream:

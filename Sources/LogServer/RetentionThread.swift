@@ -23,9 +23,8 @@ final class RetentionThread: Sendable {
     private let deleted = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     private let isStarted = Atomic<Bool>(false)
-    // @unchecked: semaphores are made to be used by all threads; Foundation does not say so here.
-    private nonisolated(unsafe) let woken = DispatchSemaphore(value: 0)
-    private nonisolated(unsafe) let ended = DispatchSemaphore(value: 0)
+    private let woken = DispatchSemaphore(value: 0)
+    private let ended = DispatchSemaphore(value: 0)
 
     /// Bounds the memory of a merge to some 50 MiB.
     private static let entriesMax: UInt64 = 1 << 18

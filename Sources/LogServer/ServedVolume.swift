@@ -103,7 +103,11 @@ final class ServedVolume: Sendable {
         do throws(IOError) {
             for fileName in try storage.list(uploadsDirectory) {
                 let upload = try Upload.find(fileName, in: uploadsDirectory, storage: storage)
-                if let upload { found[upload.id] = upload }
+                guard let upload else { continue }
+                // Names sort by time as long as they have as many digits: the older one was given
+                // up and could not be removed.
+                found[upload.id]?.abort()
+                found[upload.id] = upload
             }
         } catch { throw .io(error) }
         return found

@@ -48,6 +48,8 @@ final class Upload: Sendable {
         id: String, in directory: String, nowSeconds: Int64, storage: Storage
     ) throws(IOError) -> Upload {
         let path = "\(directory)/\(id)@\(nowSeconds)"
+        // What could not be removed when it was given up.
+        if storage.exists(path) { try storage.remove(path) }
         let file = try storage.open(path, OpenOptions(.readWrite, creation: .exclusively))
         return Upload(
             id: id, path: path, begunSeconds: nowSeconds, file: file, byteCount: 0,

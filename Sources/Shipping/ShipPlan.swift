@@ -67,6 +67,12 @@ public struct ShipPlan {
         {
             throw .diverged(lsn)
         }
+        let isOurs: Bool
+        do throws(HistoryError) {
+            // LSNs are used again by a volume that was set back; times are not.
+            isOurs = try history.wallNanoseconds(at: lsn).map { $0 == head.wallNanoseconds } ?? true
+        } catch { throw .history(error) }
+        guard isOurs else { throw .diverged(lsn) }
         if let step = try nextRecords(history, head) { return step }
         return nextSnapshot(history, through: lsn)
     }

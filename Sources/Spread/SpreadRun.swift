@@ -26,6 +26,8 @@ public struct JobDevice: Sendable {
     public var planned: SpreadDevice
     /// What the set calls it: 16 bytes; of an interrupted run the same again.
     public var id: [UInt8]
+    /// Bytes that are free on it, where that is known.
+    public var free: UInt64?
     /// Known before the run: it takes nothing.
     public var failure: DeviceFailure?
 

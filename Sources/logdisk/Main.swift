@@ -78,6 +78,7 @@ struct LogDisk: ParsableCommand {
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
             Serve.self, AccessCommand.self, Adopt.self, Key.self, RemoteCommand.self, Ship.self,
+            SpreadCommand.self,
         ])
 
     func run() throws {
@@ -113,6 +114,8 @@ struct LogDisk: ParsableCommand {
                     logdisk ship VOL --now              sends what is not there yet
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
+
+        Spread:     logdisk spread plan SOURCE --device dir:/mnt/a --device dir:/mnt/b
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.
         """

@@ -27,7 +27,8 @@ import Testing
             "run", "\(url)/openapi.yaml", "--url", url, "--max-examples", "20", "--seed", "1",
             "--header", "Authorization: Bearer \(server.token)", "--checks",
             "not_a_server_error,status_code_conformance,content_type_conformance,"
-                + "response_schema_conformance,response_headers_conformance,ignored_auth",
+                + "response_schema_conformance,response_headers_conformance,ignored_auth,"
+                + "negative_data_rejection",
         ]
         process.currentDirectoryURL = FileManager.default.temporaryDirectory
         let output = Pipe()

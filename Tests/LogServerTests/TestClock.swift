@@ -1,4 +1,4 @@
-// A clock that tests set.
+// A clock that tests set, and a count that threads share.
 
 import Synchronization
 
@@ -10,4 +10,12 @@ final class TestClock: Sendable {
     var now: Int64 { value.withLock { $0 } }
     func advance(days: Int64) { value.withLock { $0 += days * 86_400_000_000_000 } }
     func advance(seconds: Int64) { value.withLock { $0 += seconds * 1_000_000_000 } }
+}
+
+/// A count that threads share.
+final class Count: Sendable {
+    private let count = Atomic<Int>(0)
+
+    func add() { count.add(1, ordering: .relaxed) }
+    var value: Int { count.load(ordering: .relaxed) }
 }

@@ -88,13 +88,14 @@ final class TestClient {
 
     @discardableResult
     func make(
-        _ name: String, _ maker: SegmentMaker = SegmentMaker(), keep: String? = nil
+        _ name: String, _ maker: SegmentMaker = SegmentMaker(), keep: String? = nil,
+        isSealed: Bool = false
     ) throws -> RawReply {
         try send(
             "PUT", "/v1/volumes/\(name)",
             json: VolumeRequest(
                 uuid: "\(maker.volume)", sizeBytes: maker.volumeBytes, writer: writer,
-                host: "host of the tests", isSealed: false, keep: keep))
+                host: "host of the tests", isSealed: isSealed, keep: keep))
     }
 
     func append(

@@ -34,6 +34,8 @@ final class MemoryTarget: ShipTarget {
     var label: String { "memory" }
     var load: Double? { inner.withLock { $0.load } }
     var head: VolumeReply.Head? { inner.withLock { $0.head } }
+    var commits: [SegmentName] { inner.withLock { $0.commits } }
+    var receivedBytes: Int { inner.withLock { $0.receivedBytes } }
     var requests: Int { inner.withLock { $0.requests } }
 
     private func begin() throws(ShipError) {

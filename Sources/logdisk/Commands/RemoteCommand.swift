@@ -47,7 +47,7 @@ struct RemoteCommand: ParsableCommand {
 }
 
 /// `VOL` of the subcommands.
-struct RemoteVolume: ParsableArguments {
+struct VolumeOfRemotes: ParsableArguments {
     @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
     var volume: String
 }
@@ -68,7 +68,7 @@ struct RemoteList: ParsableCommand {
         commandName: "list", abstract: "List the remotes of a volume, with their lag.",
         discussion: "  logdisk remote list /srv/vol")
 
-    @OptionGroup var target: RemoteVolume
+    @OptionGroup var target: VolumeOfRemotes
     @OptionGroup var output: OutputOptions
 
     func run() throws {

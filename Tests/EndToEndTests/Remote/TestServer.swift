@@ -3,79 +3,110 @@
 import Foundation
 import Testing
 
-/// `logdisk serve` on a store in a scratch folder.
+/// `logdisk serve` on a store in a scratch folder. It can be stopped, killed and started again on
+/// the same port.
 final class TestServer {
     let scratch: Scratch
     let store: String
-    let certificate: TestCertificate
-    /// How to get onto the host that it runs on; empty: this machine.
+    /// nil: plain HTTP.
+    let certificate: TestCertificate?
+    /// A file with a token for everything but deleting.
+    private(set) var token = ""
+    private(set) var url = ""
+    /// How to get onto the host that it runs on.
     private let host: ([String]) -> [String]
     private let address: String
-    private var port = 0
+    private var port = "0"
     private var child: Child?
     private var tokens = 0
 
     var process: pid_t? { child?.process }
-    var url: String { "https://\(address):\(port)" }
 
-    /// Not started yet. `address` as in a URL.
+    /// Started. `address` as in a URL.
     init(
-        in scratch: Scratch, address: String = "127.0.0.1",
+        in scratch: Scratch, withTLS: Bool = false, address: String = "127.0.0.1",
         on host: @escaping ([String]) -> [String] = { $0 }
     ) throws {
         self.scratch = scratch
         self.address = address
         self.host = host
-        store = scratch.path("store")
-        certificate = try TestCertificate(
-            in: scratch, for: address.trimmingCharacters(in: CharacterSet(charactersIn: "[]")))
+        store = scratch.newPath("store")
+        let name = address.trimmingCharacters(in: CharacterSet(charactersIn: "[]"))
+        certificate = withTLS ? try TestCertificate(in: scratch, for: name) : nil
+        try start()
+        token = try newToken()
     }
 
-    /// Starts it and waits until it says where it listens; again on the same port.
-    func start(_ options: String...) throws {
-        let words =
-            [
-                Machine.logdisk, "serve", store, "--listen", "\(address):\(port)", "--tls-cert",
-                certificate.chain, "--tls-key", certificate.key,
-            ] + options
-        let child = try Child(host(words), in: scratch)
-        self.child = child
-        while let line = child.line() {
-            guard let range = line.range(of: "https://\(address):") else { continue }
-            port = try #require(Int(line[range.upperBound...].prefix { $0.isNumber }))
-            return
+    /// Of a volume at this server.
+    func url(_ volume: String) -> String { "\(url)/\(volume)" }
+
+    /// What a client needs besides the URL.
+    var options: [String] {
+        ["--token-file", token] + (certificate.map { ["--ca", $0.authority] } ?? [])
+    }
+
+    /// Starts it; on the port it had before, if it had one.
+    func start() throws {
+        var words = [
+            Machine.logdisk, "serve", store, "--listen", "\(address):\(port)", "--reserve", "1M",
+        ]
+        if let certificate {
+            words += ["--tls-cert", certificate.chain, "--tls-key", certificate.key]
+        } else {
+            words.append("--insecure")
         }
-        Issue.record("the server did not start: \(child.wait())")
-        throw Child.Missing(what: "a server")
+        // The port of a server that was killed may be taken for a moment longer.
+        for _ in 0..<50 {
+            let child = try Child(host(words), in: scratch)
+            if let line = child.line(), let found = line.split(separator: " ").last {
+                url = String(found)
+                port = String(url.split(separator: ":").last ?? "")
+                self.child = child
+                return
+            }
+            child.kill()
+            usleep(100_000)
+        }
+        Issue.record("the server does not start")
     }
 
-    /// SIGKILL.
-    func kill() { child?.kill() }
+    /// SIGKILL, and nothing after it.
+    func kill() {
+        child?.kill()
+        child = nil
+    }
 
     /// SIGTERM, and the end, which must be a good one.
     func stop() throws {
         let child = try #require(self.child)
+        self.child = nil
         try #require(Glibc.kill(child.process, SIGTERM) == 0)
+        eventually("the end of the server") { child.hasEnded }
         let outcome = child.wait()
         #expect(outcome.status == 0, "\(outcome)")
     }
 
-    /// A new token, in a file.
-    func token(_ options: String...) throws -> String {
+    /// A token for what `options` say, in a file.
+    func newToken(_ options: String...) throws -> String {
         tokens += 1
         let words = [Machine.logdisk, "access", "create", store, "--name", "client-\(tokens)"]
         let outcome = try scratch.start(words + options, input: nil).wait()
         try #require(outcome.status == 0, "\(outcome)")
-        let path = scratch.path("token-\(tokens)")
-        let token = try #require(outcome.output.split(separator: "\n").last)
-        try "\(token)\n".write(toFile: path, atomically: false, encoding: .utf8)
-        chmod(path, 0o600)
+        let path = scratch.newPath("token")
+        let secret = outcome.output.split(separator: "\n").last.map(String.init) ?? ""
+        try #require(
+            FileManager.default.createFile(
+                atPath: path, contents: Data((secret + "\n").utf8),
+                attributes: [.posixPermissions: 0o600]))
         return path
     }
 
-    /// What a client needs to reach the volume `name`.
-    func access(_ name: String, token: String) -> [String] {
-        ["\(url)/\(name)", "--token-file", token, "--ca", certificate.authority]
+    /// Segments of a volume there, by name.
+    func segments(_ volume: String) -> [String] { Self.segments("\(store)/\(volume)") }
+
+    static func segments(_ folder: String) -> [String] {
+        let names = try? FileManager.default.contentsOfDirectory(atPath: folder + "/segments")
+        return (names ?? []).filter { $0.hasSuffix(".segment") }.sorted()
     }
 }
 

@@ -1,51 +1,10 @@
-// A log server in a scratch folder, and a client of it that is nothing but curl: what the program's
-// own client says to the server is told apart from what the interface promises.
+// A client that is nothing but curl: what the program's own client says to the server is told apart
+// from what the interface promises.
 
 import Foundation
 import Testing
 
-final class TestServer {
-    let store: String
-    private(set) var url = ""
-    /// A file with a token for everything.
-    let token: String
-    private let scratch: Scratch
-    private var child: Child?
-    private var port = "0"
-
-    /// Of a volume at this server.
-    func url(_ volume: String) -> String { "\(url)/\(volume)" }
-    var options: [String] { ["--token-file", token] }
-
-    init(in scratch: Scratch) throws {
-        self.scratch = scratch
-        store = try scratch.newFolder("server")
-        token = scratch.path("token")
-        try start()
-        let made = try scratch.run(Machine.logdisk, "access", "create", store, "--name", "test")
-        try Data(made.output.split(separator: "\n").last.map { $0 + "\n" }?.utf8 ?? "".utf8)
-            .write(to: URL(fileURLWithPath: token))
-        chmod(token, 0o600)
-    }
-
-    /// Starts it, again on the port that it had.
-    func start() throws {
-        let child = try scratch.start(
-            [
-                Machine.logdisk, "serve", store, "--listen", "127.0.0.1:\(port)", "--insecure",
-                "--reserve", "1M",
-            ], input: nil)
-        let line = try #require(child.line(), "the server says nothing")
-        url = String(line.split(separator: " ").last ?? "")
-        port = String(url.split(separator: ":").last ?? "")
-        self.child = child
-    }
-
-    /// SIGKILL, and nothing after it.
-    func kill() { child?.kill() }
-
-    // MARK: - a client
-
+extension TestServer {
     /// What the server said.
     struct Answer {
         var status: Int
