@@ -87,6 +87,12 @@ final class LeaseTable: Sendable {
         return try LeaseFolder(storage: storage, logDirectory: volume.directory).current()
     }
 
+    /// Whether a client leases anything of the volume.
+    func holds(_ volume: ServedVolume, now: Int64) -> Bool {
+        expire(now: now)
+        return entries.withLock { $0.values.contains { $0.volume == volume.name } }
+    }
+
     var count: Int { entries.withLock { $0.count } }
 
     func releaseAll() {

@@ -111,7 +111,8 @@ extension OpenAPI {
               pattern: '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$'
             Host:
               type: string
-              pattern: '^[ -~]{0,255}$'
+              maxLength: 255
+              description: In words, for people; at most 255 bytes, no control characters.
             Ladder:
               type: string
               nullable: true
@@ -188,8 +189,8 @@ extension OpenAPI {
               type: object
               required: [purpose, holder]
               properties:
-                purpose: { type: string, maxLength: 50 }
-                holder: { type: string, maxLength: 250 }
+                purpose: { type: string, maxLength: 200 }
+                holder: { type: string, maxLength: 1000 }
                 at:
                   type: integer
                   minimum: 0

@@ -121,11 +121,15 @@ final class RetentionThread: Sendable {
         let isNew = watch.head != record.head?.lsn || watch.keep != keep
         guard isNew || watch.due.map({ store.now >= $0 }) ?? false else { return }
         do throws(HistoryError) {
+            let isLeased = store.leases.holds(volume, now: store.now)
             let result = try thin(volume, ladder)
             watch.head = record.head?.lsn
             watch.keep = keep
-            // What is in use may be free at the next look.
-            watch.due = result.blockers.isEmpty ? result.nextDue : store.now
+            watch.due = result.nextDue
+            // What is in use may be free when the leases of now have ended.
+            if isLeased || !result.blockers.isEmpty {
+                watch.due = min(watch.due ?? .max, store.now + LeaseTable.nanoseconds)
+            }
             watch.failures = 0
             let quarter = UInt64(ladder.rungs[0].span / 4)
             watch.restsUntil = monotonic + min(everyNanoseconds, max(1_000_000_000, quarter))

@@ -20,7 +20,9 @@ struct SegmentRange: Hashable, Sendable {
         isWhole = true
         guard let field, field.hasPrefix("bytes=") else { return }
         let text = field.dropFirst("bytes=".count)
-        guard !text.contains(",") else { throw ErrorReply(.range, "one range at a time") }
+        guard !text.contains(",") else {
+            throw ErrorReply(.range, "one range at a time", bytes: size)
+        }
         let ends = text.split(separator: "-", omittingEmptySubsequences: false)
         guard ends.count == 2 else { return }
         func number(_ text: Substring) -> UInt64? {

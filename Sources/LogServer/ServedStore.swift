@@ -102,6 +102,7 @@ final class ServedStore: Sendable {
             request.sizeBytes <= 1 << 63
         else { throw ErrorReply(.malformed, "size_bytes is no size of a volume") }
         try Self.mustBeWriterName(request.writer, request.host)
+        let asked = try Self.ladder(request.keep)
         return try making.withLock { _ throws(ErrorReply) in
             if let known = try existing(name) {
                 let record = known.record
@@ -116,7 +117,7 @@ final class ServedStore: Sendable {
                 return known.reply
             }
             try mustHaveRoom()
-            let keep = try Self.ladder(request.keep) ?? self.keep
+            let keep = asked ?? self.keep
             let record = VolumeRecord(
                 uuid: uuid.description, sizeBytes: request.sizeBytes, isSealed: request.isSealed,
                 keep: keep.map { "\($0)" }, writer: request.writer, generation: 1,

@@ -67,7 +67,10 @@ public struct ServerStore: Sendable {
 
     private static func makeIfEmpty(_ paths: ServerPaths, _ storage: Storage) throws(IOError) {
         guard !storage.exists(paths.marker) else { return }
-        if !storage.isDirectory(paths.store) { try storage.createDirectory(paths.store) }
+        if !storage.isDirectory(paths.store) {
+            try storage.createDirectory(paths.store)
+            try storage.syncDirectory(parent(of: paths.store))
+        }
         // What a creation that was cut short has left is no reason to stop.
         guard try storage.list(paths.store).allSatisfy({ $0 == ".logdisk" }) else { return }
         for folder in [paths.settings, paths.access] where !storage.isDirectory(folder) {
@@ -77,6 +80,11 @@ public struct ServerStore: Sendable {
         try storage.syncDirectory(paths.settings)
         try storage.replace(
             "store", in: paths.settings, with: "\(magic)\(version) \(VolumeID.random())\n")
+    }
+
+    private static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
     /// Locked until the file that is given back is closed.

@@ -22,11 +22,14 @@
 //   DELETE /v1/volumes/{v}/leases/{id}         204
 //
 // An upload's id is chosen by the client (UploadID). Bytes may be sent again or in parts: an upload
-// goes on where the server says that it stands. Only a commit makes a segment of it.
+// goes on where the server says that it stands (one that it does not know stands at 0). Only a
+// commit makes a segment of it. Of several requests that write to one upload the last counts. An
+// upload that is refused for its place in the chain stays; one that is damaged is thrown away.
 //
-// A token goes in `Authorization: Bearer TOKEN`. All that changes a volume names its writer in
-// `Logdisk-Writer`. Each answer to an upload tells the server's load in `Logdisk-Load`; 503 with
-// Retry-After asks to wait. Anything that fails answers with an ErrorReply.
+// A token goes in `Authorization: Bearer TOKEN`; one that is read-only may lease what it reads.
+// What sends, commits or gives up an upload names the volume's writer in `Logdisk-Writer`. Each
+// answer to an upload tells the server's load in `Logdisk-Load`; 503 with Retry-After asks to wait.
+// Anything that fails answers with an ErrorReply.
 
 /// Names and numbers of the interface.
 public enum ServerAPI {

@@ -140,7 +140,7 @@ import Testing
     }
 
     @Test func aFullDiskIsSaidSo() throws {
-        let server = try TestServer { $0.reserveBytes = 64 << 10 }
+        let server = try TestServer { $0.reserveBytes = 200 << 10 }
         let client = server.client()
         try client.make("v")
         server.storage.faults.capacityBytes = 100 << 10

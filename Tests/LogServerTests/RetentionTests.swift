@@ -70,9 +70,9 @@ import Testing
         let server = try TestServer { $0.keep = try? Ladder(parsing: "every 5d") }
         let client = server.client()
         try client.make("v")
-        try client.make("w", keep: "every 9d")
+        try client.make("w", keep: "every 1w")
         #expect(try client.state("v").keep == "every 5d")
-        #expect(try client.state("w").keep == "every 9d")
+        #expect(try client.state("w").keep == "every 1w")
     }
 
     @Test func whatIsLeasedStays() throws {

@@ -2,6 +2,7 @@
 
 import BlockModel
 import Crypto
+import DiskIO
 import Foundation
 import History
 import LogFormat
@@ -32,7 +33,7 @@ struct SegmentMaker {
     /// A log or merged segment of writes of one sector, each filled with `fill`.
     func records(
         _ lsns: ClosedRange<UInt64>, after digest: SegmentDigest = .none,
-        kind: SegmentKind = .log, fill: UInt8 = 7
+        kind: SegmentKind = .log, fill: UInt8 = 7, isNoise: Bool = false
     ) -> MadeSegment {
         let box = Bytes()
         let encoder = SegmentEncoder<Never>(
@@ -40,9 +41,13 @@ struct SegmentMaker {
                 kind: kind, volume: volume, epoch: 1, volumeBytes: volumeBytes,
                 first: stamp(lsns.lowerBound), predecessor: digest, blockBytes: 4096)
         ) { box.bytes += $0 }
-        let payload = [UInt8](repeating: fill, count: Sector.bytes)
-        payload.withUnsafeBytes { bytes in
-            for lsn in lsns {
+        var random = SeededRandom(seed: 1)
+        var payload = [UInt8](repeating: fill, count: Sector.bytes)
+        for lsn in lsns {
+            if isNoise {
+                for i in payload.indices { payload[i] = UInt8(truncatingIfNeeded: random.next()) }
+            }
+            payload.withUnsafeBytes { bytes in
                 encoder.append(
                     LogRecord(
                         header: RecordHeader(

@@ -50,6 +50,7 @@ final class TestClient {
     var token: String
     var writer = "writer-1"
     private var connection: RawClient?
+    private var uploads = 0
 
     init(port: Int, token: String) {
         self.port = port
@@ -121,7 +122,9 @@ final class TestClient {
     func put(
         _ name: String, _ segment: MadeSegment, after: String? = nil, isGap: Bool = false
     ) throws -> RawReply {
-        let id = "up-\(segment.name)"
+        // An upload that is refused stays: each try is one of its own.
+        uploads += 1
+        let id = "up-\(uploads)"
         let reply = try append(name, id, segment.bytes)
         guard reply.status == 200 else { return reply }
         return try commit(name, id, segment, after: after, isGap: isGap)
