@@ -72,6 +72,24 @@ public final class SealedStore: SegmentStore {
         }
     }
 
+    /// What is expected of segments is expected of the chunks that hold it.
+    public func expect(_ ranges: [SegmentRange]) {
+        let sizes = state.withLock { $0.sizes }
+        inner.expect(
+            ranges.compactMap { range in
+                guard range.byteCount > 0, let size = sizes[range.name],
+                    let layout = SealedLayout(fileBytes: size), range.end <= layout.plainBytes
+                else { return nil }
+                let first = layout.chunk(holding: range.offset)
+                let last = layout.chunk(holding: range.end - 1)
+                // The header goes with the first chunk, the footer with the last.
+                let start = first == 0 ? 0 : layout.fileRange(first).lowerBound
+                let end =
+                    last == layout.tailNumber ? size : layout.fileRange(last).upperBound
+                return SegmentRange(name: range.name, offset: start, byteCount: end - start)
+            })
+    }
+
     public func upload() throws(StoreError) -> any SegmentUpload {
         try SealedUpload(try inner.upload(), key: key) { [weak self] name in self?.forget(name) }
     }

@@ -54,12 +54,14 @@ struct StorePlace: Sendable, CustomTestStringConvertible {
         },
         StorePlace(testDescription: "sealed in memory") {
             let inner = MemoryStore()
-            return (SealedStore(inner, key: .random()), inner)
+            return StoreUnderTest(
+                SealedStore(inner, key: .random()), takesAnyBytes: true, keeper: inner)
         },
         StorePlace(testDescription: "sealed in a folder on disk") {
             let folder = try TemporaryFolder()
             let inner = DirectoryStore(storage: DiskStorage(), directory: folder.path)
-            return (SealedStore(inner, key: .random()), folder)
+            return StoreUnderTest(
+                SealedStore(inner, key: .random()), takesAnyBytes: true, keeper: folder)
         },
     ]
 }
