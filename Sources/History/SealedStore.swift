@@ -72,18 +72,20 @@ public final class SealedStore: SegmentStore {
         }
     }
 
-    /// The chunks that hold the ranges, and the footer with what reaches to the end.
+    /// What is expected of segments is expected of the chunks that hold it.
     public func expect(_ ranges: [SegmentRange]) {
         let sizes = state.withLock { $0.sizes }
         inner.expect(
             ranges.compactMap { range in
-                guard let size = sizes[range.name], let layout = SealedLayout(fileBytes: size),
-                    range.byteCount > 0, range.end <= layout.plainBytes
+                guard range.byteCount > 0, let size = sizes[range.name],
+                    let layout = SealedLayout(fileBytes: size), range.end <= layout.plainBytes
                 else { return nil }
-                let start = layout.fileRange(layout.chunk(holding: range.offset)).lowerBound
+                let first = layout.chunk(holding: range.offset)
                 let last = layout.chunk(holding: range.end - 1)
+                // The header goes with the first chunk, the footer with the last.
+                let start = first == 0 ? 0 : layout.fileRange(first).lowerBound
                 let end =
-                    range.end == layout.plainBytes ? size : layout.fileRange(last).upperBound
+                    last == layout.tailNumber ? size : layout.fileRange(last).upperBound
                 return SegmentRange(name: range.name, offset: start, byteCount: end - start)
             })
     }
