@@ -4,6 +4,7 @@
 import BlockModel
 import DiskIO
 import History
+import HistoryModel
 import LogFormat
 import Synchronization
 import Testing
