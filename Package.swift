@@ -68,7 +68,6 @@ let package = Package(
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "CLinux",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -77,7 +76,8 @@ let package = Package(
         .target(
             name: "Spread",
             dependencies: [
-                "DiskIO", "CLinux", .product(name: "Crypto", package: "swift-crypto"),
+                "CommandText", "DiskIO", "CLinux",
+                .product(name: "Crypto", package: "swift-crypto"),
             ], swiftSettings: swiftSettings),
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
         // errors, the status in its three forms. No input or output.
@@ -114,8 +114,14 @@ let package = Package(
             path: "Benchmarks/ReplayBench", swiftSettings: swiftSettings),
         .testTarget(
             name: "HistoryTests",
-            dependencies: ["BlockModel", "DiskIO", "LogFormat", "History", "HistoryModel"],
-            swiftSettings: swiftSettings),
+            dependencies: [
+                "BlockModel", "DiskIO", "LogFormat", "History", "HistoryModel",
+                "SegmentStoreSuite",
+            ], swiftSettings: swiftSettings),
+        // What every segment store must do; for the tests of all rooms that have one.
+        .target(
+            name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
+            path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -154,11 +160,12 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping", "HistoryModel",
+                "Shipping", "HistoryModel", "SegmentStoreSuite",
+                .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
         .testTarget(
-            name: "SpreadTests", dependencies: ["DiskIO", "Spread"],
+            name: "SpreadTests", dependencies: ["CLinux", "DiskIO", "Spread"],
             swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],

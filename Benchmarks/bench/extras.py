@@ -13,6 +13,7 @@ import time
 from .loads import QD1, QD16, run_fio
 from .middle import median
 from .past import past
+from .shipping import shipping
 from .subjects import Logdisk
 
 RING_MIB = 64
@@ -186,4 +187,4 @@ def past_states(work, template, program, options):
 
 
 SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "allocations": allocations,
-            "past": past_states, "idle": idle}
+            "past": past_states, "shipping": shipping, "idle": idle}

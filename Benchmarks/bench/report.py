@@ -5,6 +5,7 @@ from .loads import LOADS
 from .middle import median
 from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, PRUNE_RATIO_MIN, READ_RATIO_MIN, RECORDS,
                    VIEW_MIB_MAX, WRITE_RATIO_MIN)
+from . import shipping
 
 NOISE = 0.05
 
@@ -104,7 +105,8 @@ def extras(results, verdicts):
         verdicts.append("ok" if thinning["ok"] else "SHORT")
         lines.append(("thinning to the newest records, to reading and checking them",
                       f"{thinning['ratio']:.2f}", f">= {THINNING_RATIO_MIN}", verdicts[-1]))
-    for name, measured, target, is_good in pasts(results.get("past")):
+    for name, measured, target, is_good in (pasts(results.get("past"))
+                                            + shipments(results.get("shipping"))):
         verdicts.append("ok" if is_good else "SHORT")
         lines.append((name, measured, target, verdicts[-1]))
     add("idle", "idle minute: bytes to the disk, CPU",
@@ -139,6 +141,32 @@ def pasts(result):
         ("4 KiB random write QD16 during a prune to without"
          + ("" if prune["whole"] else " (it ended earlier)"),
          f"{prune['ratio']:.2f}", f">= {PRUNE_RATIO_MIN}", prune["ok"])]
+
+
+def shipments(result):
+    """(what, measured, target, verdict) of each number about the log server."""
+    if result is None:
+        return []
+    speed, writers, link, first, write = (
+        result[name] for name in ("speed", "writers", "link", "first_read", "write"))
+    return [
+        ("shipping over TLS to curl -T of the same bytes", f"{speed['ratio']:.2f}",
+         f">= {shipping.CURL_RATIO_MIN}", speed["ok"]),
+        ("shipping over TLS", f"{speed['mb_per_second']:.0f} MB/s",
+         f">= {shipping.SHIP_MB_MIN} MB/s", speed["fast"]),
+        ("shipping sealed to shipping plain", f"{speed['sealed_ratio']:.2f}",
+         f">= {shipping.SEALED_RATIO_MIN}", speed["sealed_ok"]),
+        (f"{shipping.WRITERS} writers at once to one after the other", f"{writers['ratio']:.2f}",
+         f">= {shipping.WRITERS_RATIO_MIN}", writers["ok"]),
+        ("peak memory of the server then", f"{writers['peak_mib']:.0f} MiB",
+         f"<= {shipping.SERVER_MIB_MAX} MiB", writers["memory_ok"]),
+        (f"replay from a server over {shipping.LINK_MBIT} Mbit/s to the link",
+         f"{link['ratio']:.2f}", f">= {shipping.LINK_RATIO_MIN}", link["ok"]),
+        (f"first read of mount --at URL, {shipping.ROUND_TRIP_SECONDS * 1000:.0f} ms away",
+         f"{median(first['seconds']):.2f} s", f"< {shipping.FIRST_READ_SECONDS_MAX} s",
+         first["ok"]),
+        ("4 KiB random write QD16 with a remote to without", f"{write['ratio']:.2f}",
+         f">= {shipping.WRITE_RATIO_MIN}", write["ok"])]
 
 
 def aligned(title, lines):

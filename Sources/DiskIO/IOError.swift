@@ -10,7 +10,7 @@ public struct IOError: Error, Sendable, Hashable {
     public enum Operation: String, Sendable {
         case open, create, read, write, sync, truncate, allocate, punch = "punch hole", close
         case rename, remove, list, createDirectory = "create folder", syncDirectory = "sync folder"
-        case lock, clone, size
+        case lock, clone, size, setStatus = "set owner, mode, time or attributes of"
     }
 
     public var operation: Operation

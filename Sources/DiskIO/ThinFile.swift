@@ -9,6 +9,9 @@
 // power cut bits and data may each be older or newer than the other; so the owner must write again
 // everything since the last `sync` that succeeded, as a volume's recovery does: whole sectors, of
 // which none depends on what was there before. That is why it is a bit per sector, not per block.
+//
+// `fill` brings sectors over from below, until nothing is read from there any more. Nobody writes
+// those again after a power cut: their bits are set only when their data is durable.
 
 import Synchronization
 
@@ -43,6 +46,8 @@ public final class ThinFile: StorageFile, @unchecked Sendable {
     private let present: StorageFile
     private let base: any ThinBase
     private let portions = Mutex<[UInt64: Portion]>([:])
+    /// Held by who writes to the data file, so that what is brought over never lands on newer data.
+    private let writing = Mutex(())
 
     /// Takes both files over. `data` has its whole size already, a multiple of 512.
     public init(data: StorageFile, present: StorageFile, base: any ThinBase) {
@@ -94,20 +99,78 @@ public final class ThinFile: StorageFile, @unchecked Sendable {
         guard durability == .deferred, offset % UInt64(Self.sectorBytes) == 0 else {
             throw IOError(.write, path, 22)  // EINVAL
         }
-        var whole = 0
-        // After less than a sector the caller would go on in the middle of it: once more.
-        while whole == 0 {
-            let written = try data.writeSome(vectors, at: offset, .deferred)
-            whole = written / Self.sectorBytes * Self.sectorBytes
+        return try writing.withLock { _ throws(IOError) in
+            var whole = 0
+            // After less than a sector the caller would go on in the middle of it: once more.
+            while whole == 0 {
+                let written = try data.writeSome(vectors, at: offset, .deferred)
+                whole = written / Self.sectorBytes * Self.sectorBytes
+            }
+            // After the data: a reader that sees the bit finds them.
+            try setPresent(from: offset, count: UInt64(whole))
+            return whole
         }
-        // After the data: a reader that sees the bit finds them.
-        try setPresent(from: offset, count: UInt64(whole))
-        return whole
     }
 
     public override func punchHole(offset: UInt64, count: UInt64) throws(IOError) {
-        try data.punchHole(offset: offset, count: count)
-        try setPresent(from: offset, count: count)
+        try writing.withLock { _ throws(IOError) in
+            try data.punchHole(offset: offset, count: count)
+            try setPresent(from: offset, count: count)
+        }
+    }
+
+    // MARK: filling
+
+    private static let fillBytes: UInt64 = 1 << 20
+
+    /// Brings over from below what is not in the data file of `range`, whole sectors; other writers
+    /// may be at work and win. Returns the bytes that were brought. The next `sync` makes it last.
+    public func fill(_ range: Range<UInt64>) throws(IOError) -> UInt64 {
+        precondition(range.lowerBound % UInt64(Self.sectorBytes) == 0)
+        precondition(range.upperBound % UInt64(Self.sectorBytes) == 0)
+        let memory = AlignedBuffer(count: Int(Self.fillBytes))
+        var brought: [Range<UInt64>] = []
+        var position = range.lowerBound
+        while position < range.upperBound {
+            let end = min(range.upperBound, position + Self.fillBytes)
+            let (isPresent, runEnd) = try run(from: position, to: end)
+            if !isPresent {
+                try bring(position..<runEnd, memory)
+                brought.append(position..<runEnd)
+            }
+            position = runEnd
+        }
+        if brought.isEmpty { return 0 }
+        try data.sync()
+        try writing.withLock { _ throws(IOError) in
+            for piece in brought {
+                try setPresent(from: piece.lowerBound, count: UInt64(piece.count))
+            }
+        }
+        return brought.reduce(0) { $0 + UInt64($1.count) }
+    }
+
+    /// Copies one absent run. Where below is nothing but zeros the data file has a hole.
+    private func bring(_ piece: Range<UInt64>, _ memory: AlignedBuffer) throws(IOError) {
+        guard let below = base.nextData(from: piece.lowerBound),
+            below.lowerBound < piece.upperBound
+        else { return }
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<piece.count])
+        try base.read(into: bytes, at: piece.lowerBound)
+        try writing.withLock { _ throws(IOError) in
+            var position = piece.lowerBound
+            while position < piece.upperBound {
+                // Somebody may have written here since.
+                let (isPresent, end) = try run(from: position, to: piece.upperBound)
+                let start = Int(position - piece.lowerBound)
+                let stop = Int(end - piece.lowerBound)
+                if !isPresent {
+                    try data.write(
+                        UnsafeRawBufferPointer(rebasing: bytes[start..<stop]), at: position)
+                }
+                position = end
+            }
+        }
     }
 
     public override func sync() throws(IOError) {

@@ -54,6 +54,12 @@ public final class Archiver: Sendable {
             }
         } else if let base = segments.first {
             state.archived = base.name.first
+            // A base that was brought from elsewhere carries on the digest of the log there.
+            do throws(HistoryError) {
+                state.digest = try SegmentReader.footer(of: base, in: store).header.predecessor
+            } catch {
+                guard case .damaged = error else { throw error }
+            }
         }
         self.state = Mutex(state)
     }

@@ -14,7 +14,7 @@ public struct CataloguedSegment: Hashable, Sendable {
     public var name: SegmentName
     public var footer: SegmentFooter
 
-    package init(name: SegmentName, footer: SegmentFooter) {
+    public init(name: SegmentName, footer: SegmentFooter) {
         self.name = name
         self.footer = footer
     }

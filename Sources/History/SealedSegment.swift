@@ -2,6 +2,7 @@
 // segment's name. A server checks what comes with it and prunes by it.
 
 import BlockModel
+import Crypto
 import LogFormat
 
 /// Reads the clear parts of sealed segments.
@@ -26,6 +27,38 @@ public enum SealedSegment {
             guard footer.label.name == segment.name else { throw .misplaced }
             return footer
         } catch { throw .damaged(segment.name, .sealed(error)) }
+    }
+
+    /// Reads all of a container and checks rules 1 to 4: that storage has kept it as it came. Who
+    /// changed it on purpose could pass; only the key tells that. `advance` hears of bytes read and
+    /// may end it by throwing.
+    public static func verify(
+        _ segment: StoredSegment, in store: any SegmentStore,
+        advance: (Int) throws(HistoryError) -> Void = { _ throws(HistoryError) in }
+    ) throws(HistoryError) {
+        let footer = try footer(of: segment, in: store)
+        let end = footer.layout.footerOffset + UInt64(SealedFormat.digestOffset)
+        let memory = RawMemory(count: 1 << 20)
+        var digest = SHA256()
+        var position: UInt64 = 0
+        while position < end {
+            let part = UnsafeMutableRawBufferPointer(
+                rebasing: memory.bytes[..<Int(min(end - position, UInt64(memory.count)))])
+            do throws(StoreError) {
+                try store.read(segment.name, into: part, at: position)
+            } catch { throw HistoryError(reading: segment.name, error) }
+            let bytes = UnsafeRawBufferPointer(part)
+            if position == 0, !footer.header.isAt(start: bytes) {
+                throw .damaged(segment.name, .sealed(.malformed(.header, rule: 4)))
+            }
+            digest.update(bufferPointer: bytes)
+            position += UInt64(part.count)
+            try advance(part.count)
+        }
+        let found = digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
+        guard found == footer.digest else {
+            throw .damaged(segment.name, .sealed(.checksum(.digest)))
+        }
     }
 }
 

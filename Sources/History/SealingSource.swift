@@ -43,15 +43,22 @@ public final class SealingSource: SegmentStore {
         }
     }
 
-    /// Begins to seal a segment of the plain store, or goes on with it. Reads its header and footer;
-    /// `.damaged` where they are not those of a segment of this name.
+    /// Begins to seal a segment of the plain store, or goes on with it. Reads its header and
+    /// footer; `.damaged` where they are not those of a segment of this name.
     public func prepare(_ segment: StoredSegment) throws(StoreError) -> SealedShipment {
-        try sealing(segment).shipment
+        // Another segment of that name gets another data key: one key never meets two contents.
+        if let known = sealings.withLock({ $0[segment.name] }), try !known.isStill(segment) {
+            forget(segment.name)
+        }
+        return try sealing(segment).shipment
     }
 
     /// As `prepare`, when the size is not known.
     public func prepare(_ name: SegmentName) throws(StoreError) -> SealedShipment {
-        try sealing(name).shipment
+        guard let segment = try plain.list().first(where: { $0.name == name }) else {
+            throw StoreError(.read, "\(name)", .missing)
+        }
+        return try prepare(segment)
     }
 
     public func read(
@@ -158,6 +165,14 @@ private final class Sealing: Sendable {
         var first = State()
         cipher.header.withBytes { first.digest.update(bufferPointer: $0) }
         state = Mutex(first)
+    }
+
+    /// Whether what is there is what was looked at first.
+    func isStill(_ segment: StoredSegment) throws(StoreError) -> Bool {
+        guard segment.byteCount == layout.plainBytes else { return false }
+        let tail = RawMemory(count: SegmentFormat.footerBytes)
+        try plain.read(segment.name, into: tail.bytes, at: segment.byteCount - UInt64(tail.count))
+        return SegmentDigest(tail.bytes.baseAddress! + SegmentFooter.digestOffset) == plainDigest
     }
 
     /// `offset` and size lie inside the container.

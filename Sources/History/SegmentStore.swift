@@ -1,6 +1,6 @@
 // The joint between history and where it lies: a folder today; a log server and object storage
 // later. Nothing here speaks of paths, descriptors or one machine. Every implementation passes the
-// shared suite in Tests/HistoryTests/SegmentStoreSuite.swift.
+// shared cases in Tests/SegmentStoreSuite.
 
 import DiskIO
 import LogFormat

@@ -59,13 +59,17 @@ public struct SnapshotWriter: Sendable {
     }
 
     /// Writes the content of `source` as the snapshot at `stamp`. When it throws, there is nothing.
+    /// `predecessor` where history goes on behind the snapshot without the log that ends at it: the
+    /// digest of that log.
     public func write(
-        _ source: any SnapshotSource, at stamp: Stamp, monitor: WorkMonitor = .none
+        _ source: any SnapshotSource, at stamp: Stamp, predecessor: SegmentDigest = .none,
+        monitor: WorkMonitor = .none
     ) throws(HistoryError) -> SegmentName {
         let segment = try OpenSegment(
             header: SegmentHeader(
                 kind: .snapshot, volume: identity.volume, epoch: identity.epoch,
-                volumeBytes: identity.volumeBytes, first: stamp, blockBytes: blockBytes),
+                volumeBytes: identity.volumeBytes, first: stamp, predecessor: predecessor,
+                blockBytes: blockBytes),
             in: store)
         let buffer = AlignedBuffer(count: Self.portion)
         var run = Extent(start: 0, count: 0)

@@ -1,5 +1,6 @@
 // Writes a container front to back while the segment's bytes come in any portions (layout: head of
-// SealedFormat.swift). Memory: one chunk, plain and sealed. Pure: bytes leave by `emit`. One thread.
+// SealedFormat.swift). Memory: one chunk, plain and sealed. Pure: bytes leave by `emit`.
+// One thread.
 
 import BlockModel
 import Crypto

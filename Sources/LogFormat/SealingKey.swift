@@ -61,7 +61,8 @@ public struct SealingKey: Sendable {
         try key.withUnsafeBytes(body)
     }
 
-    /// What stands for `digest` outside: the same for the same digest, volume and key; nil for none.
+    /// What stands for `digest` outside: the same for the same digest, volume and key; nil where
+    /// there is none.
     public func chainID(of digest: SegmentDigest?, volume: VolumeID) -> SegmentDigest? {
         guard let digest, digest != .none else { return nil }
         return chainKey(of: volume).chainID(of: digest)

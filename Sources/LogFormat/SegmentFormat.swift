@@ -30,7 +30,8 @@
 //       56    8  least wall time, nanoseconds since 1970-01-01 UTC (signed)
 //       64   32  digest of the log segment before this one in the chain; zeros where there is none
 //                (merged: of the log segment whose last record was its greatest LSN, which the log
-//                segment behind names; zeros where it ends inside one)
+//                segment behind names; zeros where it ends inside one; snapshot: the same, where
+//                history goes on behind it without the segments before, else zeros)
 //       96   28  zero
 //      124    4  CRC32C of bytes 0..<124
 //

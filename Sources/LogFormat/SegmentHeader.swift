@@ -15,7 +15,8 @@ public struct SegmentHeader: Hashable, Sendable {
     /// Least LSN and least wall time; for a snapshot its stamp.
     public var first: Stamp
     /// Digest of the log segment before this one in the chain; of a merged segment that of the
-    /// log whose last record it ends with.
+    /// log whose last record it ends with; of a snapshot that of the log that ends at it, where
+    /// history goes on behind the snapshot without that log (adoption).
     public var predecessor: SegmentDigest
 
     public init(

@@ -35,6 +35,9 @@ struct SegmentFacts: Hashable, Sendable {
     var chainDigest: String?
     /// What it follows, in hexadecimal; nil: it does not say.
     var predecessor: String?
+    /// SHA-256 of all bytes of the file but the last `digestBytes`.
+    var digest: String
+    var digestBytes: Int
 }
 
 enum ChainRule {

@@ -57,8 +57,7 @@ public final class LogServer: Sendable {
             uniqueKeysWithValues: loops.makeIterator().map {
                 (ObjectIdentifier($0), LoopExecutor($0))
             })
-        retention = RetentionThread(
-            store, restSeconds: limits.pruneRestSeconds, log: configuration.log)
+        retention = RetentionThread(store, limits, log: configuration.log)
     }
 
     /// Serves from when it returns on, until `stop`. Gives back the port.

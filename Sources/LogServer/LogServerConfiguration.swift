@@ -42,6 +42,8 @@ public struct LogServerConfiguration: Sendable {
         public var retrySeconds: Int64 = 5
         /// After the start nothing is pruned for so long: leases of before may be in use.
         public var pruneRestSeconds: Int64 = ServerAPI.leaseSeconds
+        /// A volume is not looked at by retention more often than that.
+        public var pruneEverySeconds: Int64 = 60
 
         public init() {}
     }

@@ -17,22 +17,23 @@ import Synchronization
 final class RetentionThread: Sendable {
     private let store: ServedStore
     private let restNanoseconds: UInt64
+    private let everyNanoseconds: UInt64
     private let log: Logger
     private let stopping = Atomic<Bool>(false)
     private let deleted = Atomic<Int>(0)
     private let failures = Atomic<Int>(0)
     private let isStarted = Atomic<Bool>(false)
-    // @unchecked: semaphores are made to be used by all threads; Foundation does not say so here.
-    private nonisolated(unsafe) let woken = DispatchSemaphore(value: 0)
-    private nonisolated(unsafe) let ended = DispatchSemaphore(value: 0)
+    private let woken = DispatchSemaphore(value: 0)
+    private let ended = DispatchSemaphore(value: 0)
 
     /// Bounds the memory of a merge to some 50 MiB.
     private static let entriesMax: UInt64 = 1 << 18
 
-    init(_ store: ServedStore, restSeconds: Int64, log: Logger) {
+    init(_ store: ServedStore, _ limits: LogServerConfiguration.Limits, log: Logger) {
         self.store = store
         self.log = log
-        restNanoseconds = UInt64(restSeconds) * 1_000_000_000
+        restNanoseconds = UInt64(limits.pruneRestSeconds) * 1_000_000_000
+        everyNanoseconds = UInt64(limits.pruneEverySeconds) * 1_000_000_000
     }
 
     var deletedCount: Int { deleted.load(ordering: .relaxed) }
@@ -127,7 +128,7 @@ final class RetentionThread: Sendable {
             watch.due = result.blockers.isEmpty ? result.nextDue : store.now
             watch.failures = 0
             let quarter = UInt64(ladder.rungs[0].span / 4)
-            watch.restsUntil = monotonic + min(60_000_000_000, max(1_000_000_000, quarter))
+            watch.restsUntil = monotonic + min(everyNanoseconds, max(1_000_000_000, quarter))
         } catch {
             if case .cancelled = error { return }
             failures.add(1, ordering: .relaxed)
@@ -142,17 +143,24 @@ final class RetentionThread: Sendable {
     func thin(
         _ volume: ServedVolume, _ ladder: Ladder
     ) throws(HistoryError) -> ThinningResult {
-        guard !volume.record.isSealed else { return ThinningResult() }
         let store = self.store
-        let thinning = Thinning(store: volume.segments, volume: volume.volume) {
+        let leases: @Sendable () throws -> [Lease] = {
             try store.leases.current(volume, now: store.now)
         }
         var rule = RetentionRule(ladder, now: store.now)
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.
         rule.slack = ladder.lastSpan / 8
-        let result = try thinning.run(
-            rule, monitor: WorkMonitor(isCancelled: { self.isStopping }))
+        let result: ThinningResult
+        if volume.record.isSealed {
+            // Nothing can be looked into: whole chains only.
+            result = try SealedThinning(
+                store: volume.segments, volume: volume.volume, leases: leases
+            ).run(rule)
+        } else {
+            result = try Thinning(store: volume.segments, volume: volume.volume, leases: leases)
+                .run(rule, monitor: WorkMonitor(isCancelled: { self.isStopping }))
+        }
         deleted.add(result.deleted.count, ordering: .relaxed)
         if !result.deleted.isEmpty || !result.written.isEmpty {
             log.notice(

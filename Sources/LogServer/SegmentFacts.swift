@@ -2,25 +2,21 @@
 // the sealed container, in one form for the chain rule.
 
 import BlockModel
-import Crypto
 import DiskIO
 import History
 import LogFormat
 import ServerAPI
 
 extension SegmentFacts {
-    /// Bytes at either end that tell all.
-    static let endBytes = SegmentFormat.footerBytes
-
     /// From the file of an upload, `byteCount` long; throws `.damaged` where header or footer are
     /// not right or do not fit `name`, `.failed` where the disk fails.
     static func read(
         _ file: StorageFile, byteCount: UInt64, as name: SegmentName, isSealed: Bool
     ) throws(ErrorReply) -> SegmentFacts {
         let head = try bytes(of: file, at: 0, count: SegmentFormat.headerBytes, byteCount)
-        let count = UInt64(endBytes)
-        let tail = try bytes(
-            of: file, at: byteCount > count ? byteCount - count : 0, count: endBytes, byteCount)
+        let count = isSealed ? SealedFormat.footerBytes : SegmentFormat.footerBytes
+        let start = byteCount - min(byteCount, UInt64(count))
+        let tail = try bytes(of: file, at: start, count: count, byteCount)
         let facts = try facts(head: head, tail: tail, byteCount: byteCount, isSealed: isSealed)
         guard facts.name == name else {
             throw ErrorReply(.damaged, "the segment is \(facts.name), not \(name)")
@@ -31,22 +27,27 @@ extension SegmentFacts {
     static func facts(
         head: [UInt8], tail: [UInt8], byteCount: UInt64, isSealed: Bool
     ) throws(ErrorReply) -> SegmentFacts {
-        guard !isSealed else {
-            throw ErrorReply(.damaged, "sealed segments are not known to this server")
-        }
-        var result: Result<SegmentFacts, SegmentError> = .failure(.notASegment)
+        var result: Result<SegmentFacts, FormatFault> = .failure(FormatFault(text: ""))
         head.withUnsafeBytes { head in
             tail.withUnsafeBytes { tail in
-                do throws(SegmentError) {
-                    result = .success(try plain(head: head, tail: tail, byteCount: byteCount))
-                } catch { result = .failure(error) }
+                do {
+                    result = .success(
+                        isSealed
+                            ? try sealed(head: head, tail: tail, byteCount: byteCount)
+                            : try plain(head: head, tail: tail, byteCount: byteCount))
+                } catch { result = .failure(FormatFault(text: "\(error)")) }
             }
         }
-        do throws(SegmentError) {
+        do throws(FormatFault) {
             return try result.get()
         } catch {
-            throw ErrorReply(.damaged, "these bytes are no valid segment: \(error)")
+            let what = isSealed ? "sealed segment" : "segment"
+            throw ErrorReply(.damaged, "these bytes are no valid \(what): \(error.text)")
         }
+    }
+
+    private struct FormatFault: Error {
+        var text: String
     }
 
     private static func plain(
@@ -60,14 +61,35 @@ extension SegmentFacts {
         guard header.kind != .snapshot || header.first == footer.last else {
             throw .malformed(.footer, rule: 7)
         }
-        let predecessor = header.predecessor == .none ? nil : "\(header.predecessor)"
+        let predecessor = text(header.predecessor)
         return SegmentFacts(
             name: SegmentName(first: header.first.lsn, last: footer.last.lsn, kind: header.kind),
             first: header.first, last: footer.last, volume: header.volume,
             volumeBytes: header.volumeBytes,
             chainDigest: header.kind == .log
                 ? "\(footer.digest)" : header.kind == .merged ? predecessor : nil,
-            predecessor: header.kind == .log ? predecessor : nil)
+            predecessor: header.kind == .log ? predecessor : nil, digest: "\(footer.digest)",
+            digestBytes: SegmentFormat.footerBytes - SegmentFooter.digestOffset)
+    }
+
+    /// Chain ids take the place of digests: they are equal where the digests are.
+    private static func sealed(
+        head: UnsafeRawBufferPointer, tail: UnsafeRawBufferPointer, byteCount: UInt64
+    ) throws(SealedError) -> SegmentFacts {
+        let footer = try SealedFooter.decode(tail, fileBytes: byteCount)
+        guard footer.header.isAt(start: head) else { throw .malformed(.header, rule: 4) }
+        let label = footer.label
+        guard let content = label.content else { throw .misplaced }
+        return SegmentFacts(
+            name: label.name, first: label.first, last: label.last, volume: content.volume,
+            volumeBytes: content.volumeBytes, chainDigest: content.chainID.flatMap(text),
+            predecessor: label.kind == .log ? content.predecessorID.flatMap(text) : nil,
+            digest: "\(footer.digest)",
+            digestBytes: SealedFormat.footerBytes - SealedFormat.digestOffset)
+    }
+
+    private static func text(_ digest: SegmentDigest) -> String? {
+        digest == .none ? nil : "\(digest)"
     }
 
     private static func bytes(

@@ -1,13 +1,13 @@
-// An upload becomes a segment. In this order: the bytes are the announced ones · they are a segment
-// of that name, of this volume, not from the future · it follows the head · its file is synced ·
-// renamed into `segments` · that folder is synced · volume.json tells the new head · the answer.
+// An upload becomes a segment. In this order: the bytes are the announced ones · they are a
+// segment of that name, of this volume, not from the future · it follows the head · its file is
+// synced · renamed into `segments` · that folder is synced · volume.json tells the new head · the
+// answer.
 //
 // A power cut before the sync of the folder: the segment is not there, or it is there whole; the
 // client did not hear of it and commits again. After it: the segment is there, and the head is
 // found again from it.
 
 import BlockModel
-import Crypto
 import DiskIO
 import History
 import LogFormat
@@ -49,8 +49,8 @@ extension ServedVolume {
             do throws(ErrorReply) {
                 next.head = try upload.complete(
                     byteCount: request.bytes, sha256: request.sha256
-                ) { (file) throws(ErrorReply) in
-                    try check(file, segment, request, record, now: now)
+                ) { (file, hasher) throws(ErrorReply) in
+                    try check(file, hasher, segment, request, record, now: now)
                 } place: { (head) throws(ErrorReply) in
                     try place(upload, segment, byteCount: request.bytes)
                     return head
@@ -76,11 +76,14 @@ extension ServedVolume {
 
     /// The head after this segment.
     private func check(
-        _ file: StorageFile, _ name: SegmentName, _ request: CommitRequest, _ record: VolumeRecord,
-        now: Int64
+        _ file: StorageFile, _ hasher: TailHasher, _ name: SegmentName, _ request: CommitRequest,
+        _ record: VolumeRecord, now: Int64
     ) throws(ErrorReply) -> VolumeReply.Head? {
         let facts = try SegmentFacts.read(
             file, byteCount: request.bytes, as: name, isSealed: record.isSealed)
+        guard hasher.digest(without: facts.digestBytes) == facts.digest else {
+            throw ErrorReply(.damaged, "the segment's own SHA-256 is wrong")
+        }
         guard facts.volume == volume, facts.volumeBytes == record.sizeBytes else {
             throw ErrorReply(.otherVolume, "the segment is of another volume")
         }
@@ -106,8 +109,9 @@ extension ServedVolume {
             file = try storage.open(segments.path(name), OpenOptions(.readOnly))
         } catch { throw ErrorReply(error) }
         defer { file.close() }
-        let digest = try SHA256.hash(file, to: byteCount).finalize()
-        guard digest.hexadecimal == request.sha256.lowercased() else { throw other }
+        guard try TailHasher(file, to: byteCount).digest() == request.sha256.lowercased() else {
+            throw other
+        }
     }
 
     private func place(

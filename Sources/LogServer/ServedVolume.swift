@@ -60,9 +60,9 @@ final class ServedVolume: Sendable {
             self.volume = volume
             shown = Mutex(record)
             // A crash can have come before their names were durable.
-            for folder in ["segments", "uploads"] where !storage.isDirectory("\(directory)/\(folder)")
-            {
-                try storage.createDirectory("\(directory)/\(folder)")
+            let folders = ["segments", "uploads"].map { "\(directory)/\($0)" }
+            for folder in folders where !storage.isDirectory(folder) {
+                try storage.createDirectory(folder)
             }
         } catch { throw .io(error) }
         do throws(StoreError) {
@@ -103,7 +103,11 @@ final class ServedVolume: Sendable {
         do throws(IOError) {
             for fileName in try storage.list(uploadsDirectory) {
                 let upload = try Upload.find(fileName, in: uploadsDirectory, storage: storage)
-                if let upload { found[upload.id] = upload }
+                guard let upload else { continue }
+                // Names sort by time as long as they have as many digits: the older one was given
+                // up and could not be removed.
+                found[upload.id]?.abort()
+                found[upload.id] = upload
             }
         } catch { throw .io(error) }
         return found

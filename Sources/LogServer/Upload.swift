@@ -6,7 +6,6 @@
 // that write to one upload the last one counts: a connection that was cut may look alive here for
 // minutes, and must not keep its successor out.
 
-import Crypto
 import DiskIO
 import ServerAPI
 import Synchronization
@@ -25,15 +24,13 @@ final class Upload: Sendable {
     private struct State: Sendable {
         var file: StorageFile?
         var byteCount: UInt64 = 0
-        var hasher = SHA256()
-        var hashedBytes: UInt64 = 0
+        /// Lags behind after a restart.
+        var hasher = TailHasher()
         /// Rises with each request that writes.
         var turn: UInt64 = 0
         /// Committed or given up: nothing is taken any more.
         var isGone = false
     }
-
-    private static let pieceBytes = 1 << 20
 
     /// A new one, or one that is there (its file's name tells since when).
     private init(
@@ -51,6 +48,8 @@ final class Upload: Sendable {
         id: String, in directory: String, nowSeconds: Int64, storage: Storage
     ) throws(IOError) -> Upload {
         let path = "\(directory)/\(id)@\(nowSeconds)"
+        // What could not be removed when it was given up.
+        if storage.exists(path) { try storage.remove(path) }
         let file = try storage.open(path, OpenOptions(.readWrite, creation: .exclusively))
         return Upload(
             id: id, path: path, begunSeconds: nowSeconds, file: file, byteCount: 0,
@@ -113,10 +112,7 @@ final class Upload: Sendable {
             do throws(IOError) {
                 try file.write(bytes, at: state.byteCount)
             } catch { throw ErrorReply(error) }
-            if state.hashedBytes == state.byteCount {
-                state.hasher.update(bufferPointer: bytes)
-                state.hashedBytes += UInt64(bytes.count)
-            }
+            if state.hasher.byteCount == state.byteCount { state.hasher.append(bytes) }
             state.byteCount += UInt64(bytes.count)
         }
     }
@@ -126,7 +122,8 @@ final class Upload: Sendable {
     /// not what was announced, or may not have reached the disk, are thrown away: the client
     /// begins anew.
     func complete<T, R: Sendable>(
-        byteCount: UInt64, sha256: String, check: (StorageFile) throws(ErrorReply) -> T,
+        byteCount: UInt64, sha256: String,
+        check: (StorageFile, TailHasher) throws(ErrorReply) -> T,
         place: (T) throws(ErrorReply) -> R
     ) throws(ErrorReply) -> R {
         try state.withLock { (state) throws(ErrorReply) -> R in
@@ -137,14 +134,16 @@ final class Upload: Sendable {
                     .offset, "the upload has \(state.byteCount) bytes, not \(byteCount)",
                     bytes: state.byteCount)
             }
-            try Self.hashRest(&state, file)
-            guard state.hasher.finalize().hexadecimal == sha256.lowercased() else {
+            if state.hasher.byteCount != byteCount {
+                state.hasher = try TailHasher(file, to: byteCount)
+            }
+            guard state.hasher.digest() == sha256.lowercased() else {
                 remove(&state)
                 throw ErrorReply(.damaged, "the bytes are not those that were announced")
             }
             let checked: T
             do throws(ErrorReply) {
-                checked = try check(file)
+                checked = try check(file, state.hasher)
             } catch {
                 if error.code == .damaged { remove(&state) }
                 throw error
@@ -162,15 +161,6 @@ final class Upload: Sendable {
             file.close()
             return result
         }
-    }
-
-    /// What was not hashed while it came: all of it after a restart.
-    private static func hashRest(_ state: inout State, _ file: StorageFile) throws(ErrorReply) {
-        guard state.hashedBytes < state.byteCount else { return }
-        let hashed = try SHA256.hash(
-            file, from: state.hashedBytes, to: state.byteCount, into: state.hasher)
-        state.hasher = hashed
-        state.hashedBytes = state.byteCount
     }
 
     /// Gives up; its file goes. Idempotent.
@@ -195,38 +185,4 @@ final class Upload: Sendable {
     }
 
     private static let gone = ErrorReply(.missing, "there is no such upload any more")
-}
-
-extension SHA256 {
-    /// `hasher` fed with a range of the file.
-    static func hash(
-        _ file: StorageFile, from start: UInt64 = 0, to end: UInt64, into hasher: SHA256 = SHA256()
-    ) throws(ErrorReply) -> SHA256 {
-        var hasher = hasher
-        let buffer = AlignedBuffer(count: 1 << 20)
-        var offset = start
-        while offset < end {
-            let count = Int(min(UInt64(buffer.count), end - offset))
-            let target = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<count])
-            let done: Int
-            do throws(IOError) {
-                done = try file.read(into: target, at: offset)
-            } catch { throw ErrorReply(error) }
-            guard done == count else {
-                throw ErrorReply(.damaged, "the file is shorter than it was")
-            }
-            hasher.update(bufferPointer: UnsafeRawBufferPointer(target))
-            offset += UInt64(count)
-        }
-        return hasher
-    }
-}
-
-extension SHA256.Digest {
-    /// 64 digits.
-    var hexadecimal: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(
-            decoding: flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
 }

@@ -29,6 +29,9 @@ public struct VolumeCreation: Sendable {
     public var walBytesMax: UInt64 = 4 << 30
     public var ringBytes: UInt64 = 64 << 20
     public var volume = VolumeID.random()
+    /// The epoch before the first one of this folder: greater than 0 where the volume's life began
+    /// elsewhere.
+    public var epoch: UInt64 = 0
     public var createdWall: Int64
 
     public init(volumeBytes: UInt64, createdWall: Int64 = clinux_wall_ns()) {
@@ -303,6 +306,7 @@ extension VolumeFolder {
             imagePath: creation.imagePath ?? "image.raw",
             logDirectory: creation.logDirectory ?? "")
         superblock.checkpoint.wallNanoseconds = creation.createdWall
+        superblock.epoch = creation.epoch
         var created: [String] = []
         defer { made = created }
         if !storage.exists(path) {
@@ -352,8 +356,9 @@ extension VolumeFolder {
         return path.hasPrefix("/") ? "/" + folder : folder.isEmpty ? "." : folder
     }
 
-    /// Ends a creation: image and base snapshot are in place.
-    public func finishCreation() throws(VolumeError) {
+    /// Ends a creation: image and base snapshot are in place. `start` is the state that they have
+    /// where the volume's life began elsewhere: LSNs and stamps go on behind it.
+    public func finishCreation(at start: Stamp? = nil) throws(VolumeError) {
         try Self.translate { () throws(IOError) in
             try image.sync()
             // A copy came in small pieces; what others wrote to an image of theirs did not.
@@ -361,7 +366,14 @@ extension VolumeFolder {
             try storage.syncDirectory(path)
             try storage.syncDirectory(segmentsDirectory)
             // Both slots, so that one damaged sector cannot take a new volume away.
-            try updateSuperblock { $0.state = .ready }
+            try updateSuperblock { superblock in
+                if let start {
+                    superblock.checkpoint = start
+                    superblock.durableLSN = start.lsn
+                    superblock.epochFirstLSN = start.lsn.next
+                }
+                superblock.state = .ready
+            }
             try updateSuperblock { _ in }
         }
     }

@@ -7,7 +7,7 @@
 //   GET    /metrics                            Prometheus text; needs any token
 //   GET    /v1/volumes                         VolumeListing: those that the token may see
 //   GET    /v1/volumes/{v}                     VolumeReply
-//   PUT    /v1/volumes/{v}                     VolumeRequest -> VolumeReply; makes it or confirms it
+//   PUT    /v1/volumes/{v}                     VolumeRequest -> VolumeReply; makes or confirms it
 //   POST   /v1/volumes/{v}/writer              WriterRequest -> VolumeReply; takes the volume over
 //   PUT    /v1/volumes/{v}/retention           RetentionRequest -> VolumeReply
 //   GET    /v1/volumes/{v}/segments            SegmentListing, sorted by name

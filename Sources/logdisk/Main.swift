@@ -77,9 +77,8 @@ struct LogDisk: ParsableCommand {
             Points.self, ReplayCommand.self, RevertCommand.self, Bisect.self, Diff.self,
             Patch.self, HistoryCommand.self, Verify.self, Inspect.self, Drill.self, Branches.self,
             BranchCommand.self, Prune.self, Pin.self, Unpin.self, Export.self, Import.self,
-            Serve.self, AccessCommand.self,
-            RemoteCommand.self, Ship.self,
-            Key.self,
+            Serve.self, AccessCommand.self, Adopt.self, Key.self, RemoteCommand.self, Ship.self,
+            SpreadCommand.self,
         ])
 
     func run() throws {
@@ -105,13 +104,18 @@ struct LogDisk: ParsableCommand {
                     TARGET: now, -15m, 2026-11-21T10:05:03Z, "10:05", lsn:1234, mark:NAME
         Compare:    logdisk diff VOL --from T1 --to T2  what changed, also as a patch
                     logdisk history VOL                 what was written, when and where
+        Come back:  logdisk adopt URL VOL               from a log server, on a new machine
         Exchange:   logdisk export VOL, logdisk import  dm-log-writes, qcow2, raw
         Thin:       logdisk prune VOL --keep "every 24h, 1m 7d, 1h 30d"
+        Serve:      logdisk serve STORE --listen ADDR:PORT      keeps the history of others
+                    logdisk access create STORE --name NAME     a token for one of them
         Encrypt:    logdisk key create FILE             seals what leaves this machine
         Ship:       logdisk remote add VOL NAME https://HOST:PORT/VOL --token-file F
                     logdisk ship VOL --now              sends what is not there yet
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
+
+        Spread:     logdisk spread plan SOURCE --device dir:/mnt/a --device dir:/mnt/b
 
         Every command: --help, and --json for programs. Exit codes: logdisk help.
         """

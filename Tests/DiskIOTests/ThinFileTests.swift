@@ -2,6 +2,7 @@
 // when everything since the last sync is written again, as a volume's recovery does.
 
 import DiskIO
+import Dispatch
 import Synchronization
 import Testing
 
@@ -98,6 +99,72 @@ private final class Below: ThinBase {
             model.replaceSubrange(
                 offset..<offset + count, with: repeatElement(0, count: count))
         }
+    }
+
+    /// What is brought over from below never covers what was written, and stays after power cuts
+    /// although nobody writes it again; in the end nothing is read from below.
+    @Test func fillingLosesNothing() throws {
+        for seed in UInt64(1)...4 {
+            var random = SeededRandom(seed: seed)
+            let storage = SimulatedStorage(seed: seed, faults: SimulatedFaults())
+            try make(storage)
+            let below = Below(belowBytes(&random))
+            var model = below.bytes
+            var file = try open(storage, below)
+            var sinceSync: [Change] = []
+            for _ in 0..<16 {
+                let change = change(&random)
+                try apply(change, to: file)
+                apply(change, to: &model)
+                sinceSync.append(change)
+                let start = Int.random(in: 0..<Self.sectors - 3000, using: &random) * 512
+                _ = try file.fill(UInt64(start)..<UInt64(start + 3000 * 512))
+                switch Int.random(in: 0..<4, using: &random) {
+                case 0:
+                    try file.sync()
+                    sinceSync = []
+                case 1:
+                    storage.crash()
+                    file = try open(storage, below)
+                    for change in sinceSync { try apply(change, to: file) }
+                default: break
+                }
+                #expect(try file.get(Self.byteCount, at: 0) == model, "seed \(seed)")
+            }
+            let all = 0..<UInt64(Self.byteCount)
+            #expect(try file.fill(all) > 0)
+            #expect(try file.fill(all) == 0)
+            try file.sync()
+            storage.crash()
+            file = try open(storage, Below(below.bytes, damagedFrom: 0))
+            #expect(try file.get(Self.byteCount, at: 0) == model, "seed \(seed)")
+        }
+    }
+
+    /// Writers and a filler at once: each sector has what was written last, or what was below.
+    @Test func writersWinOverTheFiller() throws {
+        let storage = SimulatedStorage(seed: 1, faults: SimulatedFaults())
+        try make(storage)
+        var random = SeededRandom(seed: 3)
+        let below = Below(belowBytes(&random))
+        let file = try open(storage, below)
+        let places = (0..<200).map { _ in Int.random(in: 0..<Self.sectors, using: &random) }
+        let failures = Mutex<[String]>([])
+        let hasEnded = DispatchGroup()
+        DispatchQueue.global().async(group: hasEnded) {
+            do { _ = try file.fill(0..<UInt64(Self.byteCount)) } catch {
+                failures.withLock { $0.append("\(error)") }
+            }
+        }
+        var model = below.bytes
+        for (number, place) in places.enumerated() {
+            let bytes = [UInt8](repeating: UInt8(number % 255 + 1), count: 512)
+            try file.put(bytes, at: UInt64(place * 512))
+            model.replaceSubrange(place * 512..<place * 512 + 512, with: bytes)
+        }
+        hasEnded.wait()
+        #expect(failures.withLock { $0 }.isEmpty)
+        #expect(try file.get(Self.byteCount, at: 0) == model)
     }
 
     @Test func keepsWhatWasWrittenOverPowerCuts() throws {

@@ -27,6 +27,11 @@ struct TestVolume {
         try self.init(in: scratch, name: name, ["--size", size])
     }
 
+    /// A volume that something else makes.
+    init(adopted path: String, in scratch: Scratch, mountPoint: String) {
+        (self.path, self.scratch, self.mountPoint) = (path, scratch, mountPoint)
+    }
+
     /// Runs the program; fails unless it ends with `status`.
     @discardableResult
     func logdisk(

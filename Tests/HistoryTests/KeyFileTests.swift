@@ -2,6 +2,7 @@
 
 import DiskIO
 import History
+import HistoryModel
 import LogFormat
 import Testing
 

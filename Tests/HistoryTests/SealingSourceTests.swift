@@ -1,5 +1,5 @@
-// Segments sealed on their way: always the same bytes, from wherever they are read, and what arrives
-// is what a sealed store reads.
+// Segments sealed on their way: always the same bytes, from wherever they are read, and what
+// arrives is what a sealed store reads.
 
 import BlockModel
 import DiskIO
@@ -89,6 +89,24 @@ import Testing
         first.forget(segment.name)
         #expect(try first.prepare(segment).uploadID != id)
         #expect(id.utf8.count <= 160)
+    }
+
+    /// Merged segments are made anew under the name of older ones: then with another data key.
+    @Test func anotherSegmentOfTheSameName() throws {
+        let (one, other) = (try SealedHistory(seed: 9), try SealedHistory(seed: 10))
+        let name = SegmentName.snapshot(.zero)
+        let store = MemoryStore([name: try #require(one.model.store.content[name])])
+        let source = SealingSource(store, key: one.key)
+        let first = try source.prepare(name)
+        #expect(try source.prepare(name) == first)
+        store.content[name] = try #require(other.model.store.content[name])
+        let second = try source.prepare(name)
+        #expect(second.uploadID != first.uploadID)
+        let size = second.byteCount
+        let bytes = try SealedHistory.bytes(StoredSegment(name: name, byteCount: size), in: source)
+        let sealed = SealedStore(MemoryStore([name: bytes]), key: one.key)
+        let plain = try #require(try sealed.list().first)
+        #expect(try SealedHistory.bytes(plain, in: sealed) == store.content[name])
     }
 
     /// Nobody else can look into it, so a damaged segment does not leave as a sound one.

@@ -37,7 +37,7 @@ enum Rules {
             "Logging", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL",
             "Foundation",
         ],
-        "Spread": ["DiskIO", "CLinux", "Crypto", "Foundation"],
+        "Spread": ["CommandText", "DiskIO", "CLinux", "Crypto", "Foundation"],
         "logdisk": [
             "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume",
             "History", "ServerAPI", "LogServer", "Shipping", "Spread",

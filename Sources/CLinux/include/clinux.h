@@ -99,3 +99,33 @@ static inline void clinux_or(uint64_t *word, uint64_t bits) {
 static inline uint64_t clinux_load_seq64(const uint64_t *word) {
     return __atomic_load_n(word, __ATOMIC_SEQ_CST);
 }
+// Opens `path` below the folder `folder_fd`: no symbolic link is followed anywhere, and nothing
+// above the folder is reached (openat2; without it only the last name is guarded). fd or -errno.
+int clinux_open_beneath(int folder_fd, const char *path, int flags, uint32_t mode);
+// Fills `target` with raw directory entries (struct linux_dirent64). Bytes, 0 at the end, or -errno.
+int64_t clinux_directory_entries(int fd, void *target, size_t size);
+// Extended attributes of what `name` is in the folder `folder_fd`, without following a symbolic
+// link; `name` "" is the folder itself. Sizes, or -errno. `list` gives names, each ended by a zero.
+int64_t clinux_list_attributes_at(int folder_fd, const char *name, void *target, size_t size);
+int64_t clinux_attribute_at(int folder_fd, const char *name, const char *attribute, void *target,
+                            size_t size);
+int clinux_set_attribute_at(int folder_fd, const char *name, const char *attribute,
+                            const void *value, size_t size);
+// The file system behind fd has everything written so far on its disk (syncfs). 0 or -errno.
+int clinux_sync_file_system(int fd);
+extern const int clinux_o_path, clinux_o_noatime;
+
+// A tape drive behind fd (mtio.h). 0 or -errno.
+int clinux_tape_write_filemark(int fd);
+int clinux_tape_rewind(int fd);
+// Forward past `count` filemarks (count < 0: back before that many).
+int clinux_tape_space_filemarks(int fd, int count);
+// To behind everything that is recorded.
+int clinux_tape_end_of_data(int fd);
+// Every read and write is one record of the size it is called with.
+int clinux_tape_variable_blocks(int fd);
+// The number of the file that the head stands in, from 0; -errno.
+int64_t clinux_tape_file_number(int fd);
+// The block that the head stands before, and to go there (MTIOCPOS, MTSEEK). -errno.
+int64_t clinux_tape_tell(int fd);
+int clinux_tape_seek(int fd, int64_t block);

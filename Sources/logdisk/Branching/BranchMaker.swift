@@ -76,6 +76,12 @@ enum BranchMaker {
 
     /// No sector of its own yet, and what it stands on.
     private static func fill(_ folder: VolumeFolder, _ record: BranchRecord) throws {
+        try makePresent(folder)
+        try record.write(to: folder.path)
+    }
+
+    /// Makes the image of a new volume thin: it holds no sector itself.
+    static func makePresent(_ folder: VolumeFolder) throws {
         let present = try folder.storage.open(
             "\(folder.path)/\(BranchRecord.presentName)",
             OpenOptions(.readWrite, creation: .exclusively))
@@ -84,7 +90,6 @@ enum BranchMaker {
         try present.allocate(
             offset: 0, count: ThinFile.presentBytes(for: folder.superblock.volumeBytes))
         try present.sync()
-        try record.write(to: folder.path)
     }
 
     // MARK: removing

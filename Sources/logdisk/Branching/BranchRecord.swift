@@ -161,12 +161,15 @@ extension VolumeLocation {
         depth: Int
     ) throws(CommandFailure) -> (HistoryCatalogue, PastState?) {
         let superblock = try superblock()
-        let below = try base(depth: depth)
+        let ground =
+            FillRecord.isThere(path)
+            ? try ground() : VolumeGround(try base(depth: depth))
         let history = try translating(object) {
             try HistoryCatalogue(
-                store: segmentStore(superblock), volume: superblock.volume, base: below?.view)
+                store: ground.history(segmentStore(superblock)), volume: superblock.volume,
+                base: ground.base?.view)
         }
-        return (history, below)
+        return (history, ground.image)
     }
 
     func segmentStore(_ superblock: Superblock) -> DirectoryStore {

@@ -1,8 +1,9 @@
-// The files of a volume, where it is a branch: its image holds what was written to the branch, and
-// all else is read from the state that it stands on.
+// The files of a volume, where it is a branch or being filled: its image holds what was written to
+// it, and all else is read from the state that it stands on.
 
 import DiskIO
 import History
+import Synchronization
 
 /// The system's files, but for one that is thin.
 final class BranchStorage: DiskStorage, @unchecked Sendable {
@@ -32,22 +33,27 @@ final class BranchStorage: DiskStorage, @unchecked Sendable {
         return ThinFile(data: file, present: present, base: below)
     }
 
+    /// From now on the image stands on `state`, of the same content.
+    func stand(on state: PastState) { below.state.withLock { $0 = state } }
+
     /// A past state as a thin file sees it.
     private final class Below: ThinBase {
-        private let state: PastState
+        let state: Mutex<PastState>
 
-        init(_ state: PastState) { self.state = state }
+        init(_ state: PastState) { self.state = Mutex(state) }
+
+        private var view: PointInTimeView { state.withLock { $0.view } }
 
         func read(
             into target: UnsafeMutableRawBufferPointer, at offset: UInt64
         ) throws(IOError) {
             do throws(HistoryError) {
-                try state.view.read(into: target, at: offset)
+                try view.read(into: target, at: offset)
             } catch {
-                throw IOError(.read, "the state below the branch (\(error))", 5)  // EIO
+                throw IOError(.read, "the state below the image (\(error))", 5)  // EIO
             }
         }
 
-        func nextData(from offset: UInt64) -> Range<UInt64>? { state.view.nextData(from: offset) }
+        func nextData(from offset: UInt64) -> Range<UInt64>? { view.nextData(from: offset) }
     }
 }

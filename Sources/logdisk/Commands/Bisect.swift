@@ -31,7 +31,7 @@ struct Bisect: ParsableCommand {
             first: cp --sparse=always "$LOGDISK_IMAGE" /tmp/copy.img
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(
@@ -49,6 +49,8 @@ struct Bisect: ParsableCommand {
     @Flag(help: "Look at every record, not only at flushes.")
     var everyWrite = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var output: OutputOptions
 
     @Argument(
@@ -62,7 +64,7 @@ struct Bisect: ParsableCommand {
             try VolumeHistory.target(good, "--good"), try VolumeHistory.target(bad, "--bad")
         )
         let check = try CheckCommand(command, object: volume)
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let leases = BisectLease(location)
         defer { leases.end() }
         let history = try VolumeHistory(location)

@@ -24,7 +24,7 @@ struct Diff: ParsableCommand {
             Points are given as for logdisk replay.
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(
@@ -50,6 +50,8 @@ struct Diff: ParsableCommand {
     @Flag(help: "Replace existing files.")
     var force = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var options: OutputOptions
 
     private static let extentsShown = 50
@@ -59,7 +61,7 @@ struct Diff: ParsableCommand {
         let (older, newer) = (
             try VolumeHistory.target(from, "--from"), try VolumeHistory.target(to, "--to")
         )
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let lease = HistoryLease.take(location, purpose: "diff")
         defer { lease?.release() }
         let patch = try output.map { name throws(CommandFailure) in

@@ -22,10 +22,11 @@ struct Drill: ParsableCommand {
               logdisk drill /srv/vol --at random --every 1d --writable --check /srv/check-database
 
             A check that writes, a database's recovery for example, needs --writable: then the \
-            image is a branch in a temporary folder (TMPDIR), deleted afterwards.
+            image is a branch in a temporary folder (TMPDIR), deleted afterwards. Of a volume at a \
+            log server no result is kept, and it has no branches.
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(help: ArgumentHelp("A line for the shell.", valueName: "COMMAND"))
@@ -46,6 +47,8 @@ struct Drill: ParsableCommand {
         parsing: .unconditional,
         help: ArgumentHelp("Do it again this often, until interrupted.", valueName: "TIME"))
     var every: String?
+
+    @OptionGroup var remote: RemoteOptions
 
     @OptionGroup var output: OutputOptions
 
@@ -89,7 +92,7 @@ struct Drill: ParsableCommand {
     // MARK: one drill
 
     private func drill(_ command: CheckCommand) throws(CommandFailure) -> DrillRecord {
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let state = try PastState.open(
             location, at: try target(location), barrier: barrier, purpose: "drill",
             holder: "process \(getpid())")
@@ -106,7 +109,9 @@ struct Drill: ParsableCommand {
             lsn: stamp.lsn.rawValue, pointTime: stamp.time, check: check,
             result: code == 0 ? .passed : .failed, exitCode: code,
             seconds: start.seconds(to: .now), by: Self.whoAndWhere)
-        try translating(volume) { try DrillLog(volume: location.path).append(record) }
+        if location.source.isVolume {
+            try translating(volume) { try DrillLog(volume: location.path).append(record) }
+        }
         return record
     }
 
@@ -138,6 +143,7 @@ struct Drill: ParsableCommand {
             ])
         }
         if writable {
+            try location.mustBeVolume()
             let image = try WritableImage(of: location, state)
             let ending = try run(image.path)
             try image.end()

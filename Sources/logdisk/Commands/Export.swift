@@ -29,7 +29,7 @@ struct Export: ParsableCommand {
             Points are given as for logdisk replay.
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(help: "What to write.")
@@ -58,13 +58,15 @@ struct Export: ParsableCommand {
     @Flag(help: "Replace an existing file.")
     var force = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var options: OutputOptions
 
     func run() throws {
         Interruption.begin()
         try checkOptions()
         if format == .qcow2 { _ = try ImageConverter.find(object: volume) }
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let lease = HistoryLease.take(location, purpose: "export")
         defer { lease?.release() }
         switch format {

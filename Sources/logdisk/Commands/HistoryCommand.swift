@@ -19,7 +19,7 @@ struct HistoryCommand: ParsableCommand {
               logdisk history /srv/vol --from -2h --to -1h --svg hour.svg
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(
@@ -38,6 +38,8 @@ struct HistoryCommand: ParsableCommand {
     @Flag(help: "Replace an existing picture.")
     var force = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var output: OutputOptions
 
     private static let bucketsMax = 48
@@ -45,7 +47,7 @@ struct HistoryCommand: ParsableCommand {
 
     func run() throws {
         Interruption.begin()
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let lease = HistoryLease.take(location, purpose: "history")
         defer { lease?.release() }
         let first = try from.map { text throws(CommandFailure) in

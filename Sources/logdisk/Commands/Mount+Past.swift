@@ -43,6 +43,7 @@ extension Mount {
         try translating(mountPoint) { try FuseMount.check(mountPoint) }
         let target = try VolumeHistory.target(at, "--at")
         let parent = VolumeLocation(volume)
+        try parent.mustBeVolume()
         try BranchMaker.check(directory, of: parent)  // before the work of building a view
         let state = try PastState.open(
             parent, at: target, barrier: barrier, purpose: "making a branch",
@@ -73,11 +74,11 @@ extension Mount {
     }
 
     private func runPastDaemon() throws(CommandFailure) {
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let target = try VolumeHistory.target(at ?? "", "--at")
         let daemon = PastDaemon(
             location, at: target, barrier: barrier, mountPoint: mountPoint, allowOther: allowOther)
-        let places = Places(volume: location.path, mountPoint: mountPoint)
+        let places = Places(location, mountPoint: mountPoint)
         try daemon.run { point in
             if reportStart {
                 StartReport.ready(warnings: [], words: point.stamp.words).send()
@@ -91,6 +92,6 @@ extension Mount {
     /// What the serving process is started with.
     var pastArguments: [String] {
         guard let at else { return [] }
-        return ["--at", at] + (barrier ? ["--barrier"] : [])
+        return ["--at", at] + (barrier ? ["--barrier"] : []) + remote.arguments
     }
 }

@@ -24,6 +24,7 @@ struct Mount: ParsableCommand {
             With --at the file shows a past state, at once and read-only, while the volume goes on:
 
               logdisk mount /srv/vol /mnt/past --at -15m
+              logdisk mount https://backup:7340/vol /mnt/past --at -15m --token-file t
 
             With --branch as well, it can be written to. The writes go to a volume of its own in \
             DIR, with its own log; logdisk mount DIR MNT opens it again.
@@ -35,7 +36,10 @@ struct Mount: ParsableCommand {
         case hold, fail
     }
 
-    @Argument(help: ArgumentHelp("The volume.", valueName: "VOL"))
+    @Argument(
+        help: ArgumentHelp(
+            "The volume; with --at also one at a log server, as for logdisk replay.",
+            valueName: "VOL"))
     var volume: String
 
     @Argument(help: ArgumentHelp("Mount point: an empty folder.", valueName: "MNT"))
@@ -93,6 +97,8 @@ struct Mount: ParsableCommand {
     @Flag(help: .hidden)
     var reportStart = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var output: OutputOptions
 
     func run() throws {
@@ -142,7 +148,7 @@ struct Mount: ParsableCommand {
 
     private func serve(_ options: MountDaemon.Options) throws {
         // The daemon changes its working folder: paths are made absolute before.
-        let places = Places(volume: volume, mountPoint: mountPoint)
+        let places = Places(VolumeLocation(volume), mountPoint: mountPoint)
         let daemon = MountDaemon(volume: volume, mountPoint: mountPoint, options)
         do {
             try daemon.run { warnings in
@@ -167,8 +173,9 @@ struct Mount: ParsableCommand {
 
     private func startInBackground() throws {
         Interruption.begin()
-        let location = VolumeLocation(volume)
-        _ = try location.superblock()
+        let location = try VolumeLocation.toRead(volume, remote)
+        // Of a past state nothing lies in the volume's folder that must be good, but its segments.
+        if at == nil || location.source.isVolume { _ = try location.superblock() }
         var arguments = ["mount", volume, mountPoint, "--report-start"] + pastArguments
         if let onFull { arguments += ["--on-full", onFull.rawValue] }
         if let ring { arguments += ["--ring", ring] }
@@ -176,12 +183,14 @@ struct Mount: ParsableCommand {
         if let keep { arguments += ["--keep", keep] }
         if idleKeeps { arguments.append("--idle-keeps") }
         if allowOther { arguments.append("--allow-other") }
-        let log = MountLog(volume: location.path)
+        let folder =
+            location.source.isVolume ? location.path : try RuntimeFolder.make(location.object)
+        let log = MountLog(volume: folder)
         log.putAwayIfLarge()
         switch try BackgroundProcess.start(arguments, logPath: log.path) {
         case .ready(let warnings, let words):
             for warning in warnings { Terminal.warn(warning) }
-            try printReady(Places(volume: location.path, mountPoint: mountPoint), words)
+            try printReady(Places(location, mountPoint: mountPoint), words)
         case .failed(let status, let message):
             throw ReportedFailure(status: status, message: message)
         case .died:
@@ -191,13 +200,13 @@ struct Mount: ParsableCommand {
         }
     }
 
-    /// Absolute paths.
+    /// Absolute paths; the volume may be a URL.
     struct Places {
         let volume: String
         let mountPoint: String
 
-        init(volume: String, mountPoint: String) {
-            self.volume = PathText.canonical(volume)
+        init(_ location: VolumeLocation, mountPoint: String) {
+            volume = location.path
             self.mountPoint = PathText.canonical(mountPoint)
         }
     }

@@ -18,7 +18,7 @@ struct Points: ParsableCommand {
               logdisk points /srv/vol --from -2h --to -1h --flushes
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(
@@ -34,6 +34,8 @@ struct Points: ParsableCommand {
     @Flag(help: "List every flush, not just the newest.")
     var flushes = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var output: OutputOptions
 
     private static let flushesShown = 10
@@ -45,7 +47,7 @@ struct Points: ParsableCommand {
             throw CommandFailure(
                 .usage, volume, "--from lies after --to", hint: "exchange the two")
         }
-        let history = try VolumeHistory(VolumeLocation(volume))
+        let history = try VolumeHistory(.toRead(volume, remote))
         let report = try translating(volume) { try history.catalogue.points(from: from, to: to) }
         let flushes = try translating(volume) { try readFlushes(history.catalogue, from, to) }
         if let missing = history.missingNewest {

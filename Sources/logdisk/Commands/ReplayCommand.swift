@@ -12,7 +12,8 @@ struct ReplayCommand: ParsableCommand {
         commandName: "replay",
         abstract: "Write the volume as it was at some point to a file or disk.",
         discussion: """
-            Works on a mounted volume, too; that goes on unharmed. The point:
+            Works on a mounted volume, too; that goes on unharmed. And on one at a log server, of \
+            which it reads only what it needs. The point:
 
               now                      the last durable write
               -15m, -1h30m, -2d        so long ago
@@ -25,9 +26,10 @@ struct ReplayCommand: ParsableCommand {
 
               logdisk replay /srv/vol --at -15m --output old.img
               losetup --find --show --read-only old.img
+              logdisk replay https://backup:7340/vol --at now --output new.img --token-file t
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Option(
@@ -49,15 +51,19 @@ struct ReplayCommand: ParsableCommand {
             "Stand on this snapshot, by its lsn, instead of the nearest one.", valueName: "LSN"))
     var snapshot: String?
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var options: OutputOptions
 
     func run() throws {
         Interruption.begin()
         let target = try VolumeHistory.target(at, "--at")
         let pinned = try snapshot.map { text throws(CommandFailure) in try Self.snapshotLSN(text) }
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         let sink = try ReplayOutput(
             output, force: force, isNow: target == .now && !barrier, location)
+        let lease = HistoryLease.take(location, purpose: "replay")
+        defer { lease?.release() }
         let history = try VolumeHistory(location)
         let point = try history.resolve(target, barrier: barrier)
         if !options.json { Terminal.error(words(point)) }

@@ -150,7 +150,9 @@ struct Serve: ParsableCommand {
         switch (tlsCert, tlsKey) {
         case (let chain?, let key?):
             if insecure {
-                throw CommandFailure(.usage, "", "--insecure and --tls-cert exclude each other")
+                throw CommandFailure(
+                    .usage, "", "--insecure and --tls-cert exclude each other",
+                    hint: "leave out --insecure: with a certificate TLS is served")
             }
             return LogServerConfiguration.Certificate(chain: chain, key: key)
         case (nil, nil):

@@ -16,8 +16,8 @@ struct Verify: ParsableCommand {
         abstract: "Read everything and say what is damaged.",
         discussion: """
             Checks both superblocks, the log, every segment with the chain of their digests, and \
-            the image against the history. Of a mounted volume the image is not compared. Exit \
-            code 13 when something is damaged.
+            the image against the history. Of a mounted volume the image is not compared; at a \
+            log server there are only segments. Exit code 13 when something is damaged.
 
             --repair moves damaged files aside, cuts a damaged log to its valid prefix and brings \
             the image to what the log says; what it replaces it keeps in a file. Acknowledged \
@@ -27,17 +27,19 @@ struct Verify: ParsableCommand {
               logdisk verify /srv/vol --repair
             """)
 
-    @Argument(help: ArgumentHelp("Volume or mount point.", valueName: "VOL"))
+    @Argument(help: .readable)
     var volume: String
 
     @Flag(help: "Bring the volume back to its valid prefix.")
     var repair = false
 
+    @OptionGroup var remote: RemoteOptions
+
     @OptionGroup var output: OutputOptions
 
     func run() throws {
         Interruption.begin()
-        let location = VolumeLocation(volume)
+        let location = try VolumeLocation.toRead(volume, remote)
         var findings = Findings()
         if repair { try Repair(location, isSilent: output.json).run(&findings) }
         try verify(location, &findings)
@@ -49,16 +51,20 @@ struct Verify: ParsableCommand {
         guard findings.isSound else {
             throw CommandFailure(
                 .damaged, volume, "damaged", cause: findings.count,
-                hint: repair
-                    ? "logdisk snapshot \(volume) begins a new history from the image"
-                    : "logdisk verify \(volume) --repair moves aside what is damaged")
+                hint: !location.source.isVolume
+                    ? "what is damaged there can be shipped again by who has it"
+                    : repair
+                        ? "logdisk snapshot \(volume) begins a new history from the image"
+                        : "logdisk verify \(volume) --repair moves aside what is damaged")
         }
     }
 
     private func verify(
         _ location: VolumeLocation, _ findings: inout Findings
     ) throws(CommandFailure) {
-        try checkSuperblocks(location, &findings)
+        let lease = HistoryLease.take(location, purpose: "verify")
+        defer { lease?.release() }
+        if location.source.isVolume { try checkSuperblocks(location, &findings) }
         let history: VolumeHistory
         do {
             history = try VolumeHistory(location)
@@ -70,7 +76,11 @@ struct Verify: ParsableCommand {
         if let missing = history.missingNewest {
             findings.damages.append(missing.sentence)
         }
-        checkLog(history, &findings)
+        if let archived = history.archived {
+            checkHead(archived, history.catalogue, &findings)
+        } else {
+            checkLog(history, &findings)
+        }
         try checkSegments(history, &findings)
         if !history.isMounted, let superblock = history.superblock {
             try checkImage(history, superblock, &findings)
@@ -110,6 +120,19 @@ struct Verify: ParsableCommand {
             let claimed = contents.claimed.map { ", lsn \($0) had been reached" } ?? ""
             findings.damages.append(
                 "acknowledged records after lsn \(contents.last.lsn) are lost\(claimed)")
+        }
+    }
+
+    /// Who keeps the segments says how far they reach: nothing is cut off there.
+    private func checkHead(
+        _ archived: ArchivedVolume, _ history: HistoryCatalogue, _ findings: inout Findings
+    ) {
+        let last = history.last?.lsn ?? .zero
+        guard let head = archived.head?.lsn else { return }
+        findings.checked.append("head: lsn \(head), the segments reach lsn \(last)")
+        let reach = max(last, history.unusable.map(\.name.last).max() ?? .zero)
+        if reach < head {
+            findings.damages.append("the segments from lsn \(reach.next) to \(head) are missing")
         }
     }
 

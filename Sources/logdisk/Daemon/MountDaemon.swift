@@ -116,6 +116,9 @@ final class MountDaemon: Sendable {
         if let schedule = options.prune {
             Self.background("prune") { self.prune(service, schedule) }
         }
+        if FillRecord.isThere(service.path) {
+            Self.background("filler") { service.fillToTheEnd() }
+        }
         UnmountOnSignal.begin(mount, log)
     }
 

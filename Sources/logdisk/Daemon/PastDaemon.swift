@@ -1,6 +1,7 @@
 // The process of a past mount: shows the volume as it was at one point, read-only, until unmounted.
 // The volume itself may be mounted elsewhere and go on; the lease keeps pruning away from what is
-// read here. A control socket of its own, in the volume's folder, answers status and unmount.
+// read here. A control socket of its own answers status and unmount; it lies in the volume's folder,
+// or, where there is none of this machine, in a folder of the user's (RuntimeFolder).
 
 import BlockModel
 import CommandText
@@ -39,6 +40,8 @@ final class PastDaemon: Sendable {
         do throws(MountError) { try FuseMount.check(mountPoint) } catch {
             throw CommandFailure(error, object: mountPoint)
         }
+        let controlFolder =
+            location.source.isVolume ? location.path : try RuntimeFolder.make(location.object)
         let state = try PastState.open(
             location, at: target, barrier: barrier, purpose: "past mount",
             holder: "process \(getpid()) on \(mountPoint)")
@@ -53,7 +56,7 @@ final class PastDaemon: Sendable {
         } catch { throw CommandFailure(error, object: mountPoint) }
         chdir("/")
         let server = try ControlServer(
-            target: PastTarget(device, mount, state.point), volume: location.path,
+            target: PastTarget(device, mount, state.point), volume: controlFolder,
             socketName: PastPlace.socketName(mountPoint), log: log)
         do {
             try translating(location.object) { try server.start() }

@@ -71,6 +71,8 @@ extension VolumeService {
 
     /// Prunes if something is due. What fails is told in `status` and tried again.
     func pruneIfDue(_ schedule: PruneSchedule, _ watch: inout PruneWatch) {
+        // History up to an adoption may lie elsewhere yet.
+        guard (try? location.mustHaveBase()) != nil else { return }
         let now =
             schedule.idleKeeps ? volume.durableStamp.wallNanoseconds : VolumeHistory.clock()
         let monotonic = clinux_monotonic_ns()
@@ -116,7 +118,7 @@ extension VolumeService {
     private func prune(_ ladder: Ladder, now: Int64) throws(CommandFailure) -> ThinningResult {
         let pruning = Pruning(
             store: store, volume: identity.volume, logDirectory: folder.logDirectory,
-            base: base, object: object, path: path)
+            base: ground.withLock { $0.base }, object: object, path: path)
         var rule = try pruning.rule(ladder, now: now)
         rule.entriesMax = Self.entriesMax
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.

@@ -22,8 +22,13 @@ final class VolumeService: Sendable {
     let folder: VolumeFolder
     let volume: ProtectedVolume
     let store: DirectoryStore
-    /// What a branch stands on; nil for a volume of its own.
-    let base: PastState?
+    let location: VolumeLocation
+    /// What lies below image and segments; filling changes it.
+    let ground: Mutex<VolumeGround>
+    /// The files, where the image is thin.
+    let thinStorage: BranchStorage?
+    /// What the image stands on; nil for a volume of its own.
+    var base: PastState? { ground.withLock { $0.image } }
     let archiver: Archiver
     let log: Logger
     private let archiving = Mutex(())
@@ -40,7 +45,7 @@ final class VolumeService: Sendable {
 
     /// What a problem concerns; a new one of the same area replaces the old.
     enum ProblemArea: Int, Comparable {
-        case archive, gap, snapshot, prune, past, remote
+        case archive, gap, snapshot, prune, past, fill, remote
 
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
     }
@@ -52,11 +57,13 @@ final class VolumeService: Sendable {
         path = location.path
         object = location.object
         self.log = log
-        let base = try location.base()
-        self.base = base
+        self.location = location
+        let ground = try location.ground()
+        self.ground = Mutex(ground)
+        let storage = try location.storage(over: ground.image)
+        thinStorage = storage as? BranchStorage
         let folder = try translating(location.object) {
-            try VolumeFolder.open(
-                location.path, on: location.storage(over: base), purpose: purpose)
+            try VolumeFolder.open(location.path, on: storage, purpose: purpose)
         }
         self.folder = folder
         do {
@@ -74,7 +81,7 @@ final class VolumeService: Sendable {
             archiver = try translating(location.object) {
                 try store.removeUnfinished()
                 let identity = Self.identity(folder.superblock)
-                return try Archiver(store: store, identity: identity)
+                return try Archiver(store: ground.history(store), identity: identity)
             }
         } catch {
             try? volume.close()
@@ -107,7 +114,9 @@ final class VolumeService: Sendable {
 
     /// What lies in segments at this moment.
     func catalogue() throws(HistoryError) -> HistoryCatalogue {
-        try HistoryCatalogue(store: store, volume: identity.volume, base: base?.view)
+        let ground = ground.withLock { $0 }
+        return try HistoryCatalogue(
+            store: ground.history(store), volume: identity.volume, base: ground.base?.view)
     }
 
     var leases: LeaseFolder {

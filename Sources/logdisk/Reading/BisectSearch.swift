@@ -172,12 +172,12 @@ struct BisectSearch {
 /// Keeps what a search reads from being pruned. Where no lease can be taken (a history on a disk
 /// that can only be read) the search goes on without.
 final class BisectLease {
-    private let folder: LeaseFolder?
-    private var held: HeldLease?
+    private let leases: (any LeaseTaker)?
+    private var held: (any ReadingLease)?
 
     /// Protects everything, until it is known what is needed.
     init(_ location: VolumeLocation) {
-        folder = try? location.leases()
+        leases = try? location.leaseTaker()
         take(nil)
     }
 
@@ -206,12 +206,13 @@ final class BisectLease {
     func end() { held?.release() }
 
     private func take(_ segments: Set<SegmentName>?) {
-        guard let folder else { return }
-        do throws(IOError) {
-            held = try folder.take(
+        guard let leases else { return }
+        do {
+            held = try leases.hold(
                 Lease(purpose: "bisect", holder: "process \(getpid())", segments: segments))
         } catch {
-            Terminal.warn("no lease on the history: a prune may take it away (\(error.reason))")
+            let why = (error as? IOError)?.reason ?? "\(error)"
+            Terminal.warn("no lease on the history: a prune may take it away (\(why))")
         }
     }
 }

@@ -16,7 +16,7 @@ struct PastState: Sendable {
     let point: ResolvedPoint
     let view: PointInTimeView
     /// Its own, and of a branch those of the states below.
-    private let leases: [HeldLease]
+    private let leases: [any ReadingLease]
 
     /// Opens the state of the volume in `location` at `target`. Records that are not in segments
     /// yet are brought there first: by the mount, or, where there is none, by opening the volume.
@@ -25,10 +25,10 @@ struct PastState: Sendable {
         _ location: VolumeLocation, at target: Target, barrier: Bool, purpose: String,
         holder: String
     ) throws(CommandFailure) -> PastState {
-        let leases = try location.leases()
+        let leases = try location.leaseTaker()
         let everything = Lease(purpose: purpose, holder: holder)
-        let first = try translating(location.object) { try leases.take(everything) }
-        defer { first.release() }
+        let first = try translating(location.object) { try leases.hold(everything) }
+        defer { first?.release() }
         var history = try VolumeHistory(location, for: target)
         var point = try history.resolve(target, barrier: barrier)
         if history.needsTail(for: point.stamp.lsn) {
@@ -49,15 +49,16 @@ struct PastState: Sendable {
     /// Of a view whose segments cannot go away before this returns. `base` is what its volume
     /// stands on, if that is a branch.
     init(
-        point: ResolvedPoint, view: PointInTimeView, leases: LeaseFolder, _ lease: Lease,
+        point: ResolvedPoint, view: PointInTimeView, leases: any LeaseTaker, _ lease: Lease,
         over base: PastState?
-    ) throws(IOError) {
+    ) throws {
         self.point = point
         self.view = view
         var lease = lease
         lease.at = view.lsn
         lease.segments = view.segments
-        self.leases = [try leases.take(lease)] + (base?.leases ?? [])
+        let held = try leases.hold(lease).map { [$0] } ?? []
+        self.leases = held + (base?.leases ?? [])
     }
 
     /// Gives all leases back; the view must not be read any more.

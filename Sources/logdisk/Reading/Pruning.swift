@@ -91,13 +91,15 @@ struct Pruning: Sendable {
 extension VolumeHistory {
     /// What prunes this history; a volume whose superblock is lost is not pruned.
     func pruning() throws(CommandFailure) -> Pruning {
+        try location.mustBeVolume()
+        try location.mustHaveBase()
         guard let superblock else {
             throw missingNewest
                 ?? CommandFailure(.damaged, location.object, "the superblock is damaged")
         }
         return Pruning(
-            store: store, volume: superblock.volume,
+            store: location.segmentStore(superblock), volume: superblock.volume,
             logDirectory: VolumeFolder.logDirectory(location.path, superblock),
-            base: base, object: location.object, path: location.path)
+            base: ground.base, object: location.object, path: location.path)
     }
 }

@@ -66,6 +66,9 @@ struct ReplayOutput {
         }) {
             throw refused("the output lies on the volume's own mount, \(mount)", hint)
         }
+        if case .storeFolder = location.source, PathText.lies(path, in: location.path) {
+            throw refused("the output lies in the log server's store, \(location.path)", hint)
+        }
         guard let superblock = try? location.superblock() else { return }
         let image = PathText.canonical(VolumeFolder.imagePath(location.path, superblock))
         if path == image {

@@ -1,5 +1,6 @@
 // The history of a volume for reading: of a mounted one by asking its process to bring everything
-// into segments first, of an unmounted one from segments and WAL. Nothing in the volume changes.
+// into segments first, of an unmounted one from segments and WAL, of one that lies at a log server
+// from the segments there (HistorySource.swift). Nothing in the volume changes.
 
 import BlockModel
 import CommandText
@@ -12,23 +13,38 @@ import ProtectedVolume
 
 struct VolumeHistory {
     let location: VolumeLocation
-    /// nil when both copies are damaged. Then what the segments hold can be read all the same.
+    /// nil when both copies are damaged: then what the segments hold can be read all the same. And
+    /// of what is no volume of this machine.
     let superblock: Superblock?
     let catalogue: HistoryCatalogue
-    let store: DirectoryStore
+    let store: any SegmentStore
+    /// nil for a volume of this machine.
+    let archived: ArchivedVolume?
     let isMounted: Bool
     /// Why the newest records are not in the catalogue.
     let missingNewest: CommandFailure?
     /// The log of an unmounted volume, if it can be read.
     let tail: WALTail?
-    /// What a branch stands on.
-    let base: PastState?
+    /// What lies below the volume's own image and segments.
+    let ground: VolumeGround
+    /// What its image stands on.
+    var base: PastState? { ground.image }
 
     /// Where `target` is given, a mount is not asked for newer records than that needs.
     init(
         _ location: VolumeLocation, for target: Target? = nil
     ) throws(CommandFailure) {
         self.location = location
+        let archived = try location.archived()
+        self.archived = archived
+        if let archived {
+            (superblock, tail, ground, missingNewest) = (nil, nil, VolumeGround(), nil)
+            (isMounted, store) = (false, archived.store)
+            catalogue = try translating(location.object) {
+                try HistoryCatalogue(store: archived.store, volume: archived.volume)
+            }
+            return
+        }
         let storage = DiskStorage()
         var missing: CommandFailure?
         var superblock: Superblock?
@@ -51,17 +67,18 @@ struct VolumeHistory {
         guard storage.isDirectory(logs + "/segments") else {
             throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
         }
-        let store = DirectoryStore(storage: storage, directory: logs + "/segments")
+        let ground = try location.ground()
+        self.ground = ground
+        let store = ground.history(
+            DirectoryStore(storage: storage, directory: logs + "/segments"))
         self.store = store
         var tail: WALTail?
-        let base = try location.base()
-        self.base = base
         if let superblock, let client = try location.client(superblock) {
             isMounted = true
             if let target {
                 let found = try translating(location.object) {
                     try HistoryCatalogue(
-                        store: store, volume: superblock.volume, base: base?.view)
+                        store: store, volume: superblock.volume, base: ground.base?.view)
                 }
                 if !found.needsNewest(for: target, now: Self.clock()) {
                     (catalogue, self.tail, missingNewest) = (found, nil, nil)
@@ -84,7 +101,8 @@ struct VolumeHistory {
         missingNewest = missing
         let volume = superblock?.volume
         catalogue = try translating(location.object) {
-            try HistoryCatalogue(store: store, volume: volume, tail: tail, base: base?.view)
+            try HistoryCatalogue(
+                store: store, volume: volume, tail: tail, base: ground.base?.view)
         }
     }
 

@@ -141,7 +141,7 @@ extension CommandFailure {
 
     init(_ error: KeyFileError, object: String) {
         switch error {
-        case .io(let failure) where failure.isMissing:
+        case .io(let failure) where failure.isMissing && failure.operation == .open:
             self.init(
                 .usage, object, "there is no key file", cause: failure.path,
                 hint: "logdisk key create \(failure.path)")

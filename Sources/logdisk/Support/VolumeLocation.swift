@@ -1,4 +1,5 @@
-// Which volume the user means: its folder, or where it is mounted.
+// Which volume the user means: its folder, or where it is mounted; for reading also a folder of a
+// log server's store, or the URL of a volume at one (Reading/HistorySource.swift).
 
 import BlockModel
 import CommandText
@@ -11,16 +12,20 @@ import ProtectedVolume
 struct VolumeLocation: Sendable {
     /// What the user typed, for messages.
     let object: String
-    /// The volume's folder: absolute, without symbolic links where it exists.
+    /// The volume's folder: absolute, without symbolic links where it exists. Or a URL.
     let path: String
+    let source: HistorySource
     /// Where it is mounted, if that is what the user named.
     let mountPoint: String?
     /// Which state is shown there, where the user named a past mount.
     let past: LSN?
 
-    init(_ argument: String) {
+    /// `files` open a URL or an encrypted store; they mean nothing to a volume.
+    init(_ argument: String, _ files: RemoteAccessFiles = RemoteAccessFiles()) {
         object = argument
-        if let source = FuseMount.source(of: argument) {
+        if RemoteVolume.isURL(argument) {
+            (path, past, mountPoint) = (argument, nil, nil)
+        } else if let source = FuseMount.source(of: argument) {
             let place = PastPlace(source: source)
             path = place?.volume ?? source
             past = place?.lsn
@@ -30,6 +35,16 @@ struct VolumeLocation: Sendable {
             path = PathText.canonical(argument)
             mountPoint = nil
         }
+        source = HistorySource(path, files)
+    }
+
+    /// What a command that only reads was given.
+    static func toRead(
+        _ argument: String, _ remote: RemoteOptions
+    ) throws(CommandFailure) -> VolumeLocation {
+        let location = VolumeLocation(argument, remote.access)
+        try remote.check(location.source, argument)
+        return location
     }
 
     /// Who has the volume open; nil when it is free. Throws when there is no volume.
@@ -41,8 +56,38 @@ struct VolumeLocation: Sendable {
     /// Whether the folder looks like a volume, damaged or not.
     var isVolume: Bool { DiskStorage().exists(path + "/superblock") }
 
+    /// Throws for what is no volume of this machine, too: a store or a URL can only be read.
     func superblock() throws(CommandFailure) -> Superblock {
-        try translating(object) { try VolumeFolder.peek(path, on: DiskStorage()) }
+        try mustBeVolume()
+        return try translating(object) { try VolumeFolder.peek(path, on: DiskStorage()) }
+    }
+
+    /// Throws where the user named something that can only be read.
+    func mustBeVolume() throws(CommandFailure) {
+        let what: String
+        switch source {
+        case .volume: return
+        case .storeFolder: what = "this is a folder of a log server's store, which is only read"
+        case .remote: what = "this is a volume at a log server, which is only read"
+        }
+        throw CommandFailure(
+            .usage, object, what,
+            hint: "points, replay, mount --at, diff, history, verify, export, bisect and drill "
+                + "read it; logdisk adopt brings it to this machine")
+    }
+
+    /// The segments of a store's folder or a URL; nil for a volume.
+    func archived() throws(CommandFailure) -> ArchivedVolume? {
+        switch source {
+        case .volume: nil
+        case .storeFolder(let key): try StoreFolder.open(path, key: key, object: object)
+        case .remote(let volume): try volume.open(object: object)
+        }
+    }
+
+    /// What keeps this history from being pruned.
+    func leaseTaker() throws(CommandFailure) -> any LeaseTaker {
+        if let archived = try archived() { archived.leases } else { try leases() }
     }
 
     /// A client of the running mount; nil when the volume is not mounted.
@@ -51,12 +96,15 @@ struct VolumeLocation: Sendable {
     /// A client of the past mount that the user named; nil when it is none.
     func pastClient() throws(CommandFailure) -> ControlClient? {
         guard past != nil, let mountPoint else { return nil }
+        let name = PastPlace.socketName(mountPoint)
         return try ControlClient(
-            volume: path, socketName: PastPlace.socketName(mountPoint), object: object)
+            volume: source.isVolume ? path : RuntimeFolder.holding(name) ?? path,
+            socketName: name, object: object)
     }
 
     /// Throws where the user named a past mount, which the caller cannot change.
     func mustBeLive() throws(CommandFailure) {
+        try mustBeVolume()
         if past != nil { throw .isPast(object) }
     }
 

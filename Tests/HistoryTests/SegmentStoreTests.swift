@@ -1,10 +1,12 @@
-// What every segment store must do. A new implementation adds a line to `places` and passes.
+// The shared cases of Tests/SegmentStoreSuite on the stores of this room, and what folders do
+// beyond them.
 
 import BlockModel
 import DiskIO
 import History
 import HistoryModel
 import LogFormat
+import SegmentStoreSuite
 import Testing
 
 #if canImport(Glibc)
@@ -28,129 +30,49 @@ final class TemporaryFolder {
     }
 }
 
-/// A store to be tested, empty, and what keeps it alive.
+/// Where the shared cases run here.
 struct StorePlace: Sendable, CustomTestStringConvertible {
     var testDescription: String
-    var make: @Sendable () throws -> (store: any SegmentStore, keeper: AnyObject)
+    var make: @Sendable () throws -> StoreUnderTest
 
     static let all: [StorePlace] = [
-        StorePlace(testDescription: "memory") { (MemoryStore(), MemoryStore()) },
+        StorePlace(testDescription: "memory") {
+            let store = MemoryStore()
+            return StoreUnderTest(store, takesAnyBytes: true, keeper: store)
+        },
         StorePlace(testDescription: "folder on disk") {
             let folder = try TemporaryFolder()
-            return (DirectoryStore(storage: DiskStorage(), directory: folder.path), folder)
+            return StoreUnderTest(
+                DirectoryStore(storage: DiskStorage(), directory: folder.path),
+                takesAnyBytes: true, keeper: folder)
         },
         StorePlace(testDescription: "simulated folder") {
             let storage = SimulatedStorage(seed: 7)
             try storage.createDirectory("/h")
-            return (DirectoryStore(storage: storage, directory: "/h"), storage)
+            return StoreUnderTest(
+                DirectoryStore(storage: storage, directory: "/h"), takesAnyBytes: true,
+                keeper: storage)
         },
         StorePlace(testDescription: "sealed in memory") {
             let inner = MemoryStore()
-            return (SealedStore(inner, key: .random()), inner)
+            return StoreUnderTest(
+                SealedStore(inner, key: .random()), takesAnyBytes: true, keeper: inner)
         },
         StorePlace(testDescription: "sealed in a folder on disk") {
             let folder = try TemporaryFolder()
             let inner = DirectoryStore(storage: DiskStorage(), directory: folder.path)
-            return (SealedStore(inner, key: .random()), folder)
+            return StoreUnderTest(
+                SealedStore(inner, key: .random()), takesAnyBytes: true, keeper: folder)
         },
     ]
 }
 
-@Suite struct SegmentStoreSuite {
-    private static let log = SegmentName(first: LSN(1), last: LSN(9), kind: .log)
-
-    private static func put(_ bytes: [UInt8], _ name: SegmentName, in store: any SegmentStore)
-        throws
-    {
-        let upload = try store.upload()
-        for start in stride(from: 0, to: bytes.count, by: 700_001) {
-            let piece = bytes[start..<min(bytes.count, start + 700_001)]
-            try piece.withUnsafeBytes { try upload.append($0) }
-        }
-        try upload.commit(as: name)
-    }
-
-    private static func read(
-        _ name: SegmentName, _ range: Range<Int>, in store: any SegmentStore
-    ) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0xEE, count: range.count)
-        try bytes.withUnsafeMutableBytes {
-            try store.read(name, into: $0, at: UInt64(range.lowerBound))
-        }
-        return bytes
-    }
-
-    @Test(arguments: StorePlace.all) func putListReadDelete(_ place: StorePlace) throws {
-        let (store, keeper) = try place.make()
-        defer { withExtendedLifetime(keeper) {} }
-        #expect(try store.list().isEmpty)
-        for size in [0, 1, 4096, 5000, (1 << 20) - 1, 1 << 20, 2_500_000] {
-            let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 8) }
-            try Self.put(bytes, Self.log, in: store)
-            #expect(try store.list() == [.init(name: Self.log, byteCount: UInt64(size))])
-            #expect(try Self.read(Self.log, 0..<size, in: store) == bytes)
-            if size > 3 {
-                #expect(try Self.read(Self.log, size - 3..<size, in: store) == bytes.suffix(3))
-            }
-            try store.delete(Self.log)
-            #expect(try store.list().isEmpty)
-        }
-    }
-
-    @Test(arguments: StorePlace.all) func listingIsInOrderOfLSN(_ place: StorePlace) throws {
-        let (store, keeper) = try place.make()
-        defer { withExtendedLifetime(keeper) {} }
-        let names = [
-            SegmentName.snapshot(.zero), SegmentName(first: LSN(1), last: LSN(9), kind: .log),
-            SegmentName(first: LSN(1), last: LSN(20), kind: .merged),
-            SegmentName(first: LSN(10), last: LSN(UInt64.max), kind: .log),
-            SegmentName.snapshot(LSN(100)),
-        ]
-        for name in names.shuffled() { try Self.put([1], name, in: store) }
-        #expect(try store.list().map(\.name) == names)
-        #expect(names.map(\.description) == names.map(\.description).sorted())
-    }
-
-    @Test(arguments: StorePlace.all) func putNeverReplaces(_ place: StorePlace) throws {
-        let (store, keeper) = try place.make()
-        defer { withExtendedLifetime(keeper) {} }
-        try Self.put([1, 2, 3], Self.log, in: store)
-        #expect(throws: StoreError(.put, "\(Self.log)", .exists)) {
-            try Self.put([4], Self.log, in: store)
-        }
-        #expect(try Self.read(Self.log, 0..<3, in: store) == [1, 2, 3])
-    }
-
-    @Test(arguments: StorePlace.all) func nothingShowsBeforeCommit(_ place: StorePlace) throws {
-        let (store, keeper) = try place.make()
-        defer { withExtendedLifetime(keeper) {} }
-        let (first, second) = (try store.upload(), try store.upload())
-        for upload in [first, second] {
-            try [UInt8](repeating: 5, count: 3 << 20).withUnsafeBytes { try upload.append($0) }
-        }
-        #expect(try store.list().isEmpty)
-        first.abort()
-        first.abort()
-        try second.commit(as: Self.log)
-        second.abort()
-        #expect(try store.list() == [.init(name: Self.log, byteCount: 3 << 20)])
-    }
-
-    @Test(arguments: StorePlace.all) func missingAndShort(_ place: StorePlace) throws {
-        let (store, keeper) = try place.make()
-        defer { withExtendedLifetime(keeper) {} }
-        #expect(throws: StoreError(.read, "\(Self.log)", .missing)) {
-            try Self.read(Self.log, 0..<1, in: store)
-        }
-        #expect(throws: StoreError(.delete, "\(Self.log)", .missing)) {
-            try store.delete(Self.log)
-        }
-        try Self.put([1, 2, 3], Self.log, in: store)
-        for range in [0..<4, 2..<4, 3..<4, 100..<101] {
-            #expect(throws: StoreError(.read, "\(Self.log)", .short)) {
-                try Self.read(Self.log, range, in: store)
-            }
-        }
+@Suite struct SegmentStoreTests {
+    @Test(arguments: StorePlace.all, SegmentStoreCase.all)
+    func fulfils(_ place: StorePlace, _ promise: SegmentStoreCase) throws {
+        let store = try place.make()
+        defer { withExtendedLifetime(store.keeper) {} }
+        try promise.run(store)
     }
 }
 

@@ -1,0 +1,43 @@
+// The server held against its own description by schemathesis (PyPI), which makes requests from it:
+// good ones, bad ones, and sequences. Skipped where it is not installed.
+
+import Foundation
+import Testing
+
+@Suite struct SchemathesisTests {
+    /// Where the program lies; nil: it is not installed.
+    static let program: String? = {
+        let environment = ProcessInfo.processInfo.environment
+        if let path = environment["SCHEMATHESIS"] { return path }
+        return (environment["PATH"] ?? "").split(separator: ":").map { "\($0)/schemathesis" }
+            .first { FileManager.default.isExecutableFile(atPath: $0) }
+    }()
+
+    @Test(
+        .enabled(
+            if: program != nil,
+            "schemathesis is not installed: pip install schemathesis, or set SCHEMATHESIS"))
+    func theServerIsAsDescribed() throws {
+        let server = try TestServer()
+        try server.client().make("db1")
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try #require(Self.program))
+        let url = "http://127.0.0.1:\(server.port)"
+        process.arguments = [
+            "run", "\(url)/openapi.yaml", "--url", url, "--max-examples", "20", "--seed", "1",
+            "--header", "Authorization: Bearer \(server.token)", "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,"
+                + "response_schema_conformance,response_headers_conformance,ignored_auth,"
+                + "negative_data_rejection",
+        ]
+        process.currentDirectoryURL = FileManager.default.temporaryDirectory
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = output
+        try process.run()
+        let text = String(
+            decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0, "\(text.suffix(6000))")
+    }
+}

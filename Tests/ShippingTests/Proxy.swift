@@ -1,0 +1,136 @@
+// Stands between a client and a server, and does to the bytes what networks do.
+
+import Foundation
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+final class Proxy: Sendable {
+    /// What happens to each connection. Byte counts are of one direction of one connection.
+    struct Trouble: Sendable {
+        /// Cut when so many bytes have come from the client (`up`) or the server.
+        var cutUp: Int?
+        var cutDown: Int?
+        /// From so many bytes on nothing is passed on, and nothing closed.
+        var stallUp: Int?
+        var stallDown: Int?
+        /// The byte with this number arrives changed.
+        var flipUp: Int?
+        var flipDown: Int?
+        /// Each way.
+        var delaySeconds: Double = 0
+
+        static let none = Trouble()
+    }
+
+    private final class Shared: Sendable {
+        let trouble = Mutex(Trouble.none)
+        let up = Atomic<Int>(0)
+    }
+    private let shared = Shared()
+    private let server: RawServer
+
+    var port: Int { server.port }
+    var trouble: Trouble {
+        get { shared.trouble.withLock { $0 } }
+        set { shared.trouble.withLock { $0 = newValue } }
+    }
+    /// Bytes from clients that were passed on.
+    var bytesUp: Int { shared.up.load(ordering: .relaxed) }
+
+    func cutAll() { server.cutAll() }
+
+    init(toPort port: Int) throws {
+        server = try RawServer { [shared] client in
+            guard let upstream = try? RawConnection(toPort: port) else { return }
+            let trouble = shared.trouble.withLock { $0 }
+            let done = DispatchSemaphore(value: 0)
+            Thread.detachNewThread {
+                Self.pump(
+                    upstream, client, cut: trouble.cutDown, stall: trouble.stallDown,
+                    flip: trouble.flipDown, delay: trouble.delaySeconds, nil)
+                done.signal()
+            }
+            Self.pump(
+                client, upstream, cut: trouble.cutUp, stall: trouble.stallUp,
+                flip: trouble.flipUp, delay: trouble.delaySeconds, shared)
+            done.wait()
+        }
+    }
+
+    /// Until one of both ends: then both do.
+    private static func pump(
+        _ source: RawConnection, _ target: RawConnection, cut: Int?, stall: Int?, flip: Int?,
+        delay: Double, _ counting: Shared?
+    ) {
+        defer {
+            source.cut()
+            target.cut()
+        }
+        var seen = 0
+        let line = delay > 0 ? DelayLine(delay, to: target) : nil
+        while true {
+            var bytes = source.read()
+            if bytes.isEmpty { break }
+            if let flip, (seen..<seen + bytes.count).contains(flip) { bytes[flip - seen] ^= 0x10 }
+            var isEnd = false
+            if let cut, seen + bytes.count >= cut {
+                bytes = Array(bytes.prefix(cut - seen))
+                isEnd = true
+            }
+            if let stall, seen + bytes.count >= stall {
+                bytes = Array(bytes.prefix(max(0, stall - seen)))
+            }
+            seen += bytes.count
+            counting?.up.add(bytes.count, ordering: .relaxed)
+            if let line { line.send(bytes) } else if !target.write(bytes) { break }
+            if isEnd { break }
+        }
+        line?.finish()
+    }
+}
+
+/// Passes bytes on after a time, in order, without holding up what comes behind.
+private final class DelayLine: @unchecked Sendable {
+    // @unchecked: the list is used under `condition` only.
+    private let condition = NSCondition()
+    private var waiting: [(due: Date, bytes: [UInt8])] = []
+    private var isFinished = false
+    private let seconds: Double
+    private let done = DispatchSemaphore(value: 0)
+
+    init(_ seconds: Double, to target: RawConnection) {
+        self.seconds = seconds
+        Thread.detachNewThread {
+            while let (due, bytes) = self.next() {
+                Thread.sleep(until: due)
+                target.write(bytes)
+            }
+            self.done.signal()
+        }
+    }
+
+    func send(_ bytes: [UInt8]) {
+        condition.lock()
+        waiting.append((Date(timeIntervalSinceNow: seconds), bytes))
+        condition.signal()
+        condition.unlock()
+    }
+
+    func finish() {
+        condition.lock()
+        isFinished = true
+        condition.signal()
+        condition.unlock()
+        done.wait()
+    }
+
+    private func next() -> (due: Date, bytes: [UInt8])? {
+        condition.lock()
+        defer { condition.unlock() }
+        while waiting.isEmpty, !isFinished { condition.wait() }
+        return waiting.isEmpty ? nil : waiting.removeFirst()
+    }
+}
