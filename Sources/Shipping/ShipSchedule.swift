@@ -219,7 +219,7 @@ public struct ShipSchedule: Sendable {
             }
             return .hold(
                 .askedToWait(seconds: left / 1_000_000_000 + 1),
-                lookAgainNanoseconds: min(left, lookBeforeLag(inputs)))
+                lookAgainNanoseconds: isForced ? left : min(left, lookBeforeLag(inputs)))
         }
         guard !isForced, isServerBusy, let load else { return nil }
         // What it said is old by now: the next request will tell.

@@ -107,7 +107,7 @@ extension EndToEnd {
         func anOutageIsCaughtUp() throws {
             try Scratch.with { scratch in
                 let server = try TestServer(in: scratch)
-                let volume = try TestVolume(in: scratch, ["--size", "32M", "--wal-size", "16M"])
+                let volume = try TestVolume(in: scratch, ["--size", "32M", "--wal-size", "32M"])
                 try volume.mount()
                 try Self.add(volume, server, "--when", "always", "--batch", "1s")
                 try fill(volume.disk, with: "before", count: 2 << 20)
@@ -144,7 +144,7 @@ extension EndToEnd {
             try Scratch.with { scratch in
                 let server = try TestServer(in: scratch)
                 let volume = try TestVolume(
-                    in: scratch, ["--size", "64M", "--wal-size", "16M", "--ring", "4M"])
+                    in: scratch, ["--size", "64M", "--wal-size", "32M", "--ring", "4M"])
                 try volume.mount()
                 try Self.add(
                     volume, server, "--when", "always", "--batch", "1s", "--max-lag", "2s")
