@@ -34,7 +34,7 @@ open class TapeDrive: @unchecked Sendable {
     public static func open(_ path: String, creates: Bool) throws(IOError) -> TapeDrive {
         var info = stat()
         if stat(path, &info) == 0, info.st_mode & S_IFMT == S_IFCHR {
-            return try SystemTape(path: path)
+            return try SystemTape(drive: path)
         }
         return try FileTape(path: path, creates: creates)
     }
@@ -139,7 +139,7 @@ public final class SystemTape: TapeDrive, @unchecked Sendable {
     // @unchecked: one thread at a time.
     private let descriptor: Int32
 
-    init(path: String) throws(IOError) {
+    init(drive path: String) throws(IOError) {
         descriptor = Glibc.open(path, O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { throw IOError(.open, path, errno) }
         super.init(path: path)
@@ -174,7 +174,8 @@ public final class SystemTape: TapeDrive, @unchecked Sendable {
         if count > 0 { return .record(count) }
         // The end of the data is an error, or no progress.
         if count < 0, errno != EIO { throw IOError(.read, path, errno) }
-        return count == 0 && (try position()) > before ? .filemark : .end
+        let after = try position()
+        return count == 0 && after > before ? .filemark : .end
     }
 
     public override func write(_ record: UnsafeRawBufferPointer) throws(IOError) {
