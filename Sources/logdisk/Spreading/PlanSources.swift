@@ -47,7 +47,11 @@ struct SourceArguments: ParsableArguments {
             }
             opened.append(try Self.open(name))
         }
-        let scanned = try translating(names[0]) { try ScannedSources(opened) }
+        Interruption.begin()
+        var scanner = TreeScanner()
+        scanner.isCancelled = { Interruption.isRequested }
+        let scanned = try translating(names[0]) { try ScannedSources(opened, scanner) }
+        try Interruption.check()
         return Found(
             list: scanned.list().list,
             unreadable: scanned.unreadable.map { source, missing in
