@@ -84,3 +84,10 @@ int64_t clinux_tape_file_number(int fd) {
     struct mtget state;
     return ioctl(fd, MTIOCGET, &state) == 0 ? state.mt_fileno : -errno;
 }
+
+int64_t clinux_tape_tell(int fd) {
+    struct mtpos position;
+    return ioctl(fd, MTIOCPOS, &position) == 0 ? position.mt_blkno : -errno;
+}
+
+int clinux_tape_seek(int fd, int64_t block) { return tape_operation(fd, MTSEEK, (int)block); }

@@ -160,6 +160,9 @@ open class BackupDevice: @unchecked Sendable {
     ) throws(DeviceFailure) { throw unsupported }
     /// The set becomes visible here.
     open func commit() throws(DeviceFailure) { throw unsupported }
+    /// Makes a set visible whose manifest an interrupted run had written: then nothing else is
+    /// missing.
+    open func commitLeft(_ setName: String) throws(DeviceFailure) { throw unsupported }
     /// Lets go, with everything kept for a later run to go on.
     open func suspend() {}
     /// Removes what was written of a set that is not complete.

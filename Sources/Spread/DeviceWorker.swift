@@ -14,7 +14,7 @@ final class DeviceWorker: @unchecked Sendable {
     let index: Int
     let device: BackupDevice
     let planned: SpreadDevice
-    var deviceID: [UInt8]
+    let deviceID: [UInt8]
     var order: Order?
     /// Indexes of the run's items, in the order of the list, and the next one.
     var queue: [UInt32] = []
@@ -55,7 +55,8 @@ final class DeviceWorker: @unchecked Sendable {
         self.index = index
         self.device = device.device
         planned = device.planned
-        deviceID = (0..<16).map { _ in UInt8.random(in: .min ... .max) }
+        deviceID = device.id
+        failure = device.failure
         pace = device.planned.rate.map { Pace(bytesPerSecond: $0) }
     }
 

@@ -357,6 +357,18 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         close()
     }
 
+    open override func commitLeft(_ setName: String) throws(DeviceFailure) {
+        let root = try opened()
+        self.setName = setName
+        let isFree = try on { () throws(IOError) -> Bool in
+            let work = try root.folder(Self.workName(setName))
+            self.work = work
+            return try work.tryLock()
+        }
+        guard isFree else { throw .busy("another run writes the set \(setName) there") }
+        try commit()
+    }
+
     open override func suspend() { close() }
 
     func close() {
@@ -406,6 +418,10 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         readFolder = nil
         // Out of sight first: a set is never half there.
         let hidden = Array(".\(set.name).forgotten".utf8)
+        let folder = try setFolder(set)
+        guard try on({ () throws(IOError) in try folder.tryLock() }) else {
+            throw .busy("a run writes the set \(set.name) there")
+        }
         try on { () throws(IOError) in
             try root.removeTree(hidden)
             try root.rename(Array(set.location.utf8), to: hidden, in: root)

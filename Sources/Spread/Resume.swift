@@ -1,6 +1,6 @@
 // Going on after an interruption: what of the sources is durable on the devices already, and what
 // is left to plan. The rule: a remembered item counts when its file still has the stamp that it had
-// then. Pure, but for nothing.
+// then. Pure.
 
 /// What a run begins with.
 public struct ResumedItems: Sendable {
@@ -8,9 +8,7 @@ public struct ResumedItems: Sendable {
     public var items: [StoredItem] = []
     /// To be taken back, by device.
     public var discards: [(device: Int, item: RememberedItem)] = []
-    /// What is left of files that are there in part.
-    public var remainders: (items: SpreadItems, origins: [EntryOrigin]) = (SpreadItems(), [])
-    /// Ranges of files that are there in part, before they are planned.
+    /// What is left of files that are there in part, and the devices that hold other copies.
     public var open: [(origin: EntryOrigin, range: Range<UInt64>, holders: [Int])] = []
     /// Files of which nothing is left to do, or that `open` names: by source and row.
     public var known: Set<EntryOrigin> = []

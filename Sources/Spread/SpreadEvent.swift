@@ -48,6 +48,10 @@ public struct SpreadReport: Sendable {
         public var offset: UInt64
         public var size: UInt64
         public var reason: String
+
+        public init(path: String, offset: UInt64, size: UInt64, reason: String) {
+            (self.path, self.offset, self.size, self.reason) = (path, offset, size, reason)
+        }
     }
     public var devices: [Device]
     /// What is not in the set although it was asked for.

@@ -24,9 +24,16 @@ public struct JobDevice: Sendable {
     public var device: BackupDevice
     /// Its capacity is what it can still take of this job.
     public var planned: SpreadDevice
+    /// What the set calls it: 16 bytes; of an interrupted run the same again.
+    public var id: [UInt8]
+    /// Bytes that are free on it, where that is known.
+    public var free: UInt64?
+    /// Known before the run: it takes nothing.
+    public var failure: DeviceFailure?
 
     public init(_ device: BackupDevice, _ planned: SpreadDevice) {
         (self.device, self.planned) = (device, planned)
+        id = (0..<16).map { _ in UInt8.random(in: .min ... .max) }
     }
 }
 
@@ -177,9 +184,15 @@ public final class SpreadRun: @unchecked Sendable {
             let origin = origins[item.entry]
             add(origin, item.offset, item.size, to: item.device)
         }
-        for item in resumed?.remainders.items ?? SpreadItems() {
-            let origin = resumed!.remainders.origins[item.entry]
-            add(origin, item.offset, item.size, to: item.device)
+        guard let resumed else { return }
+        if options.plan.copies == 1 {
+            place(resumed.open.map { Remaining($0.origin, $0.range, holders: []) })
+        } else {
+            for (origin, range, holders) in resumed.open {
+                let chosen = items.indices.filter { self.origin(of: $0) == origin }
+                let all = Set(holders + chosen.map { items[$0].device }).sorted()
+                place([Remaining(origin, range, holders: all)])
+            }
         }
     }
 

@@ -126,3 +126,6 @@ int clinux_tape_end_of_data(int fd);
 int clinux_tape_variable_blocks(int fd);
 // The number of the file that the head stands in, from 0; -errno.
 int64_t clinux_tape_file_number(int fd);
+// The block that the head stands before, and to go there (MTIOCPOS, MTSEEK). -errno.
+int64_t clinux_tape_tell(int fd);
+int clinux_tape_seek(int fd, int64_t block);

@@ -1,0 +1,139 @@
+// Devices that fail in every way at every item: afterwards every byte is on the others.
+
+import DiskIO
+import Foundation
+import Spread
+import Synchronization
+import Testing
+
+@Suite struct DeviceFailureTests {
+    static let failures: [DeviceFailure] = [
+        .broken("input/output error"), .full("no space left"), .offline("gone"),
+        .readOnly("read-only file system"),
+    ]
+
+    @Test(arguments: failures)
+    func eachDeviceAtEachItem(_ failure: DeviceFailure) throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        for victim in 0..<3 {
+            for call in [FaultyDevice.Call.start, .append, .finish] {
+                for skip in 0..<4 {
+                    world.clearDevices()
+                    let devices = try world.devices(3)
+                    devices[victim].plan = (call, skip, failure, true)
+                    let report = try world.run(devices, SpreadWorld.careful)
+                    let place = "\(failure) of device \(victim) at \(call) \(skip)"
+                    #expect(report.isComplete && report.missing.isEmpty, "\(place)")
+                    let names = report.devices.filter { $0.isComplete }.map {
+                        String($0.name.dropFirst(4))
+                    }
+                    #expect(names.count >= 2, "\(place): \(report.devices)")
+                    let (back, differences) = try world.restored(names)
+                    #expect(differences.isEmpty && back.missing.isEmpty, "\(place): \(differences)")
+                }
+            }
+        }
+    }
+
+    /// At the beginning, in the last sync, with the manifest and at the very end.
+    @Test(arguments: [FaultyDevice.Call.begin, .sync, .manifest, .commit])
+    func outsideOfItems(_ call: FaultyDevice.Call) throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        let devices = try world.devices(3)
+        devices[0].plan = (call, 0, .broken("input/output error"), true)
+        let report = try world.run(devices)
+        #expect(report.isComplete && report.missing.isEmpty)
+        #expect(report.devices.map(\.isComplete) == [false, true, true])
+        let (_, differences) = try world.restored(["device1", "device2"])
+        #expect(differences.isEmpty)
+    }
+
+    /// The device that gets what was the first one's fails, too.
+    @Test func twoDevices() throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        for first in 0..<3 {
+            for second in 0..<5 {
+                world.clearDevices()
+                let devices = try world.devices(3)
+                devices[0].plan = (.finish, first, .broken("one"), true)
+                devices[1].plan = (.start, second, .offline("two"), true)
+                let report = try world.run(devices, SpreadWorld.careful)
+                #expect(report.isComplete && report.missing.isEmpty)
+                let names = report.devices.filter { $0.isComplete }.map {
+                    String($0.name.dropFirst(4))
+                }
+                #expect(try world.restored(names).differences.isEmpty, "\(first) \(second)")
+            }
+        }
+    }
+
+    @Test func allDevices() throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        let devices = try world.devices(2)
+        for device in devices { device.plan = (.finish, 1, .broken("gone"), true) }
+        let report = try world.run(devices)
+        #expect(!report.isComplete)
+        let visible = devices.flatMap { (try? $0.sets()) ?? [] }.filter { $0.state == .complete }
+        #expect(visible.isEmpty, "nothing is visible of a set that is not complete")
+    }
+
+    /// Killed behind any number of items, the next run goes on and writes none of them again.
+    @Test func interruptedAtEachItem() throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        for crash in 0..<6 {
+            world.clearDevices()
+            let devices = try world.devices(2)
+            for device in devices { device.plan = (.start, crash, .broken("crash"), true) }
+            let first = try world.run(devices, SpreadWorld.careful)
+            if first.isComplete { continue }
+            let again = try world.devices(2)
+            let job = try world.prepare(again, SpreadWorld.careful)
+            let kept = job.resumed?.items.count ?? 0
+            #expect(crash == 0 || kept > 0, "crash \(crash)")
+            let total = kept + (job.plan?.items.count ?? 0) + (job.resumed?.open.count ?? 0)
+            let run = SpreadRun(
+                job.identity, job.sources, job.devices, SpreadWorld.careful)
+            let report = run.run(job.plan, job.origins, resuming: job.resumed)
+            #expect(report.isComplete && report.missing.isEmpty)
+            let starts = again.reduce(0) { $0 + ($1.counts[.start] ?? 0) }
+            #expect(starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
+            #expect(try world.restored(["device0", "device1"]).differences.isEmpty)
+        }
+    }
+
+    /// With two copies a lost device costs nothing that must be written again.
+    @Test func copies() throws {
+        let world = try SpreadWorld()
+        try world.writeSmallTree()
+        var options = SpreadWorld.careful
+        options.plan.copies = 2
+        try world.run(try world.devices(3), options)
+        for lost in 0..<3 {
+            let names = (0..<3).filter { $0 != lost }.map { "device\($0)" }
+            let (report, differences) = try world.restored(names)
+            #expect(report.missing.isEmpty && differences.isEmpty, "without device \(lost)")
+        }
+    }
+
+    @Test func twoWritesAtOnce() throws {
+        let world = try SpreadWorld()
+        for i in 0..<8 { try world.write("f\(i)", 200_000) }
+        let log = Mutex<(open: Int, most: Int)>((0, 0))
+        try world.run(try world.devices(2)) { event in
+            log.withLock {
+                switch event {
+                case .itemStarted: $0.open += 1
+                case .itemWritten: $0.open -= 1
+                default: break
+                }
+                $0.most = max($0.most, $0.open)
+            }
+        }
+        #expect(log.withLock { $0.most } == 2)
+    }
+}
