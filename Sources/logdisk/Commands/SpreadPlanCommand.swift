@@ -44,7 +44,7 @@ struct SpreadPlanCommand: ParsableCommand {
     @OptionGroup var options: OutputOptions
 
     func run() throws {
-        let job = try SpreadJob(sources, devices)
+        let job = try PlanningJob(sources, devices)
         let planFile = try output.map { name throws(CommandFailure) in try place(name) }
         let picture = try svg.map { name throws(CommandFailure) in try place(name) }
         if division.mode != .balanced, let spec = job.specs.first(where: { $0.weight != nil }) {
@@ -95,7 +95,7 @@ struct SpreadPlanCommand: ParsableCommand {
     }
 
     private func write(
-        _ plan: SpreadPlan, _ job: SpreadJob, _ form: SpreadPlan.JSONForm, to path: String
+        _ plan: SpreadPlan, _ job: PlanningJob, _ form: SpreadPlan.JSONForm, to path: String
     ) throws(CommandFailure) {
         try translating(path) {
             let file = try UnfinishedFile(path, in: DiskStorage(), replacing: force)
