@@ -59,8 +59,11 @@ struct DeviceTable {
 
     /// Bytes that the device can still take.
     func free(_ device: Int) -> UInt64 {
-        guard let capacity = devices[device].capacity else { return UInt64.max - bytes[device] }
-        return capacity > bytes[device] ? capacity - bytes[device] : 0
+        let capacity = devices[device].capacity ?? .max
+        let room = capacity > bytes[device] ? capacity - bytes[device] : 0
+        guard let free = devices[device].free else { return room }
+        let added = bytes[device] - devices[device].fill
+        return min(room, free > added ? free - added : 0)
     }
 
     /// Sets the targets of the usable devices, in their order.

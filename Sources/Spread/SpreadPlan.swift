@@ -120,6 +120,8 @@ public struct SpreadDevice: Hashable, Sendable {
     public var name: String
     /// The most bytes that it may hold, `fill` included; nil: no limit known.
     public var capacity: UInt64?
+    /// What its file system still takes, in bytes; nil: not known.
+    public var free: UInt64?
     /// Its share of the load, in millionths; above 0.
     public var weight: UInt64
     /// In bytes a second.
@@ -133,12 +135,14 @@ public struct SpreadDevice: Hashable, Sendable {
     public var itemCount: Int
 
     public init(
-        name: String, capacity: UInt64? = nil, weight: UInt64 = Self.weightUnit,
-        rate: UInt64? = nil, site: String? = nil, isAvailable: Bool = true, fill: UInt64 = 0,
+        name: String, capacity: UInt64? = nil, free: UInt64? = nil,
+        weight: UInt64 = Self.weightUnit, rate: UInt64? = nil, site: String? = nil,
+        isAvailable: Bool = true, fill: UInt64 = 0,
         itemCount: Int = 0
     ) {
         self.name = name
         self.capacity = capacity
+        self.free = free
         self.weight = weight
         self.rate = rate
         self.site = site

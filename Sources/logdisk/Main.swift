@@ -108,6 +108,8 @@ struct LogDisk: ParsableCommand {
         Check:      logdisk verify VOL, logdisk inspect FILE
                     logdisk drill VOL --check 'e2fsck -fn "$LOGDISK_IMAGE"'
 
+        Spread:     logdisk spread plan SOURCE --device dir:/mnt/a --device dir:/mnt/b
+
         Every command: --help, and --json for programs. Exit codes: logdisk help.
         """
 }

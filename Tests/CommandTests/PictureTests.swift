@@ -129,3 +129,21 @@ private final class PictureReader: NSObject, XMLParserDelegate {
         #expect(ActivityPicture.widthText(300_000_000_000) == "5m")
     }
 }
+
+@Suite struct SpreadPictureTests {
+    @Test func barsPiecesAndThreshold() throws {
+        var picture = SpreadPicture(
+            title: "balanced", subtitle: "two & more", threshold: 1000, longest: 1200)
+        picture.addDevice("dir:/a", note: "3 items", bytes: 1200, capacity: 2000, isAvailable: true)
+        picture.addDevice("dir:/b", note: "", bytes: 0, capacity: nil, isAvailable: false)
+        picture.addPiece(to: 0, bytes: 1190, file: 0, label: "disk.img", hint: "disk.img: all")
+        for _ in 0..<10 { picture.addPiece(to: 0, bytes: 1, file: 1, label: "x", hint: "x") }
+        let reader = try #require(PictureReader(picture.svg))
+        // Ground, two bars, one piece, ten small ones together.
+        #expect(reader.elements["rect"] == 5 && reader.elements["line"] == 2)
+        for text in ["balanced", "two & more", "dir:/a", "3 items", "disk.img", "not available"] {
+            #expect(reader.texts.contains(text), "\(text)")
+        }
+        #expect(reader.texts.contains("threshold 1000 B"))
+    }
+}
