@@ -200,7 +200,11 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
 
     open override func skip(_ count: UInt64) throws(DeviceFailure) { current?.position += count }
 
-    open override func drop() throws(DeviceFailure) { current = nil }
+    open override func drop() throws(DeviceFailure) {
+        // Its room may be needed at once.
+        try? current?.file.truncate(to: 0)
+        current = nil
+    }
 
     open override func finish(_ item: ItemToStore) throws(DeviceFailure) -> UInt64 {
         guard let work, let written = current else { throw .broken("\(name): no item begun") }
