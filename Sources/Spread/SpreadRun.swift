@@ -243,7 +243,8 @@ public final class SpreadRun: @unchecked Sendable {
     /// After a failure behind the items: there may be new ones.
     private func goesBack() -> Bool {
         lock.withLock {
-            let isBack = states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
+            let isBack =
+                states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
             for worker in workers { worker.isNew = false }
             if isBack || isStopping { phase = .items }
             return isBack
