@@ -38,6 +38,8 @@ public struct SpreadPicture {
         "#4477aa", "#ee8866", "#228833", "#ccbb44", "#aa3377", "#66ccee", "#bb5566", "#44bb99",
         "#8888cc", "#997700",
     ]
+    /// Those that dark letters stand out on.
+    private static let lightColours: Set = [1, 3, 5, 7]
     private static let several = "#c5ccd3"
 
     /// `longest` is the load of the fullest device in bytes.
@@ -89,7 +91,12 @@ public struct SpreadPicture {
         for (index, bar) in bars.enumerated() {
             draw(bar, at: Self.top + Double(index) * Self.step, in: &picture)
         }
-        if threshold > 0 { drawThreshold(in: &picture, to: Double(height) - 22) }
+        if threshold > 0 {
+            let x = Self.left + scaled(threshold)
+            picture.text(
+                x, Double(height) - 8, "threshold \(ByteSize(bytes: threshold))", size: 11,
+                anchor: x > Self.width / 2 ? .end : .start)
+        }
         return picture.text
     }
 
@@ -112,21 +119,18 @@ public struct SpreadPicture {
                 hint: run.colour == nil
                     ? "\(run.count) items, \(ByteSize(bytes: run.bytes))" : run.hint)
             let letters = Int(width / 7) - 1
-            if letters >= 3, run.colour != nil {
+            if let number = run.colour, letters >= min(run.label.count, 8) {
+                let isLight = Self.lightColours.contains(number % Self.colours.count)
                 picture.text(
                     x + width / 2, y + 35, Self.cut(run.label, to: letters), size: 11,
-                    anchor: .middle, fill: "#ffffff")
+                    anchor: .middle, fill: isLight ? "#222222" : "#ffffff")
             }
             x += width
         }
-    }
-
-    private func drawThreshold(in picture: inout SVGDocument, to bottom: Double) {
-        let x = Self.left + scaled(threshold)
-        picture.line(x, Self.top - 8, x, bottom, stroke: "#222222", width: 1.5)
-        picture.text(
-            x, bottom + 14, "threshold \(ByteSize(bytes: threshold))", size: 11,
-            anchor: x > Self.width / 2 ? .end : .start, fill: "#222222")
+        if threshold > 0 {
+            let x = Self.left + scaled(threshold)
+            picture.line(x, y + 15, x, y + 21 + Self.height, stroke: "#222222", width: 1.5)
+        }
     }
 
     /// The end of a long name says more than its start.

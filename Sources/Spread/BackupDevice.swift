@@ -36,6 +36,14 @@ public enum DeviceFailure: Error, Sendable, Hashable {
         }
     }
 
+    /// Only the item failed: what else is there can be had and ended.
+    var leavesDeviceWell: Bool {
+        switch self {
+        case .full, .item: true
+        case .busy, .offline, .readOnly, .broken: false
+        }
+    }
+
     public var reason: String {
         switch self {
         case .full(let text), .busy(let text), .offline(let text), .readOnly(let text),

@@ -86,7 +86,8 @@ final class DeviceWorker: @unchecked Sendable {
             var failed: DeviceFailure?
             do throws(DeviceFailure) { try perform(order, run) } catch { failed = error }
             run.lock.withLock {
-                if let failed, failure == nil { setFailure(failed) }
+                // A full device may fail once more, when it is to end its part of the set.
+                if let failed, failure == nil || (isFull && order != .items) { setFailure(failed) }
                 // A queue that grew meanwhile is worked off first.
                 if self.order == order, failed != nil || order != .items || !hasWork(run) {
                     self.order = nil
@@ -212,8 +213,10 @@ final class DeviceWorker: @unchecked Sendable {
             try copy.perform()
         } catch {
             run.lock.withLock { if run.states[item] == .writing { run.states[item] = .waiting } }
+            if error.leavesDeviceWell {
+                try asked { () throws(DeviceFailure) in try device.drop() }
+            }
             guard case .item(let reason) = error else { throw error }
-            try asked { () throws(DeviceFailure) in try device.drop() }
             run.lock.withLock { refused.append((item, reason)) }
             return
         }

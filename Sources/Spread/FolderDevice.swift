@@ -135,7 +135,8 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
                 let head = Journal.head(identity, deviceID: deviceID)
                 try Self.write(head, to: Self.journalName, in: work)
             }
-            let reserve = try work.file(Self.reserveName, OpenOptions(.readWrite, creation: .ifMissing))
+            let reserve = try work.file(
+                Self.reserveName, OpenOptions(.readWrite, creation: .ifMissing))
             if reserveBytes > 0 { try reserve.allocate(offset: 0, count: reserveBytes) }
             let file = try work.file(Self.journalName, OpenOptions(.readWrite))
             // Behind the valid records; what is torn there is overwritten.
@@ -200,7 +201,11 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
 
     open override func skip(_ count: UInt64) throws(DeviceFailure) { current?.position += count }
 
-    open override func drop() throws(DeviceFailure) { current = nil }
+    open override func drop() throws(DeviceFailure) {
+        // Its room may be needed at once.
+        try? current?.file.truncate(to: 0)
+        current = nil
+    }
 
     open override func finish(_ item: ItemToStore) throws(DeviceFailure) -> UInt64 {
         guard let work, let written = current else { throw .broken("\(name): no item begun") }
@@ -311,7 +316,7 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
             item.place == 0
             ? Self.filePath(item.source, item.path) : Self.segmentPath(item.place - 1)
         try on { () throws(IOError) in
-            do throws(IOError) { try work.remove(path) } catch where error.isMissing {}
+            do throws(IOError) { try work.remove(path) } catch  where error.isMissing {}
         }
         pending += Journal.item(item, isTakenBack: true)
     }

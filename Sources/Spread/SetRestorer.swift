@@ -45,6 +45,7 @@ public final class SetRestorer {
         guard let manifest = set.manifest else { return nil }
         (self.set, self.manifest, self.output) = (set, manifest, output)
         (self.isCancelled, self.progress) = (isCancelled, progress)
+        wanted = manifest.sources.map { [Bool](repeating: true, count: $0.table.count) }
     }
 
     /// Chooses what to restore: paths `SOURCE`, `SOURCE/PATH` with all below, or `id:SHA256`. The
@@ -349,7 +350,8 @@ extension SetRestorer {
         }
     }
 
-    private func parent(of row: Int, _ source: ManifestSource) throws(IOError) -> (Folder, [UInt8]) {
+    private func parent(of row: Int, _ source: ManifestSource) throws(IOError) -> (Folder, [UInt8])
+    {
         if row == 0 { return (output, source.name) }
         let folder = Int(source.table.rows[row].parent)
         let path = source.table.path(folder)

@@ -45,6 +45,7 @@ extension SpreadPlan {
         }
         text.raw("],\n\"items\": [")
         let quoted = (sources.names + devices.map(\.name)).map { JSONText.quoted($0) }
+        let words = SpreadRule.allCases.map { JSONText.quoted($0.word) }
         for index in items.indices {
             let item = items[index]
             text.raw(index == 0 ? "\n" : ",\n").raw("{\"source\": ")
@@ -53,7 +54,9 @@ extension SpreadPlan {
             text.raw(", \"offset\": ").number(item.offset)
             text.raw(", \"size\": ").number(item.size).raw(", \"device\": ")
             text.bytes += quoted[sources.names.count + item.device]
-            text.raw(", \"rule\": ").string(item.rule.word).raw("}")
+            text.raw(", \"rule\": ")
+            text.bytes += words[Int(item.rule.rawValue)]
+            text.raw("}")
             if text.bytes.count > 1 << 16 {
                 try write(text.bytes)
                 text.bytes.removeAll(keepingCapacity: true)
@@ -95,12 +98,15 @@ final class JSONText {
     @discardableResult
     func number(_ value: UInt64) -> JSONText {
         var value = value
-        let start = bytes.count
-        repeat {
-            bytes.append(UInt8(ascii: "0") + UInt8(value % 10))
-            value /= 10
-        } while value > 0
-        bytes[start...].reverse()
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 20) { digits in
+            var start = digits.count
+            repeat {
+                start -= 1
+                digits[start] = UInt8(ascii: "0") + UInt8(value % 10)
+                value /= 10
+            } while value > 0
+            bytes.append(contentsOf: digits[start...])
+        }
         return self
     }
 
@@ -113,8 +119,16 @@ final class JSONText {
 
     @discardableResult
     func path(_ path: ArraySlice<UInt8>) -> JSONText {
-        let isPlain = path.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
-        if isPlain { quote(path) } else { quote(PathText.utf8(path)) }
+        let isPlain = path.allSatisfy {
+            $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+        }
+        guard isPlain else {
+            quote(PathText.utf8(path))
+            return self
+        }
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(contentsOf: path)
+        bytes.append(UInt8(ascii: "\""))
         return self
     }
 

@@ -104,7 +104,7 @@ public final class SpreadRun: @unchecked Sendable {
             guard let worker = workers.first(where: { $0.device.name == name }) else {
                 return false
             }
-            if worker.failure == nil { worker.setFailure(.offline(reason)) }
+            if worker.failure == nil || worker.isFull { worker.setFailure(.offline(reason)) }
             lock.broadcast()
             return true
         }
@@ -216,7 +216,10 @@ public final class SpreadRun: @unchecked Sendable {
     /// Gives an order to every device that is still there.
     func order(_ order: DeviceWorker.Order) {
         lock.withLock {
-            for worker in workers where !worker.isLost { worker.order = order }
+            for worker in workers
+            where !worker.isLost && (worker.failure == nil || worker.isFull) {
+                worker.order = order
+            }
             lock.broadcast()
         }
     }
@@ -240,7 +243,8 @@ public final class SpreadRun: @unchecked Sendable {
     /// After a failure behind the items: there may be new ones.
     private func goesBack() -> Bool {
         lock.withLock {
-            let isBack = states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
+            let isBack =
+                states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
             for worker in workers { worker.isNew = false }
             if isBack || isStopping { phase = .items }
             return isBack

@@ -30,6 +30,9 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
     private var record: [UInt8] = []
     private var pending: [UInt8] = []
     private var written: UInt64 = 0
+    /// Kept for journal and manifest.
+    private var reserved: UInt64 = 0
+    private var isEnding = false
     static let recordBytes = 64 << 10
 
     public init(name: String, path: String, capacity: UInt64?) {
@@ -48,7 +51,9 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
     private func write(_ bytes: [UInt8]) throws(DeviceFailure) {
         guard let drive else { throw .offline("\(name): not opened") }
         written += UInt64(bytes.count)
-        if let capacity, written > capacity { throw .full("\(path): its capacity is used up") }
+        if let capacity, written + (isEnding ? 0 : reserved) > capacity {
+            throw .full("\(path): its capacity is used up")
+        }
         var failure: IOError?
         bytes.withUnsafeBytes { raw in
             do throws(IOError) { try drive.write(raw) } catch { failure = error }
@@ -99,6 +104,8 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
         drive = nil
         index = nil
         (self.identity, self.deviceID) = (identity, deviceID)
+        reserved = 2 * reserveBytes
+        isEnding = false
         let drive = try open(creates: true)
         if let last = found.sets.last, last.id == identity.id, last.deviceID == deviceID {
             try on { () throws(IOError) in try drive.seek(to: last.resumeAt) }
@@ -112,7 +119,10 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
             TapeBlock(
                 kind: "label",
                 fields: [
-                    ("set", String(decoding: PercentText.encoded(identity.name.utf8), as: UTF8.self)),
+                    (
+                        "set",
+                        String(decoding: PercentText.encoded(identity.name.utf8), as: UTF8.self)
+                    ),
                     ("set-id", identity.id.hexText), ("device-id", deviceID.hexText),
                     ("created", "\(identity.created)"),
                 ]
@@ -123,6 +133,7 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
     public override func start(_ item: ItemToStore) throws(DeviceFailure) {
         guard let drive else { throw .offline("\(name): not opened") }
         itemStart = try on { () throws(IOError) in try drive.position() }
+        isEnding = false
         record.removeAll(keepingCapacity: true)
         try write(item.header.encoded())
     }
@@ -188,6 +199,8 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
 
     public override func sync() throws(DeviceFailure) {
         guard !pending.isEmpty, let identity else { return }
+        isEnding = true
+        defer { isEnding = false }
         let all = Journal.head(identity, deviceID: deviceID) + pending
         try write(TapeBlock(kind: "journal", fields: [("bytes", "\(all.count)")]).encoded())
         try writeAll(all)
@@ -207,6 +220,7 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
         _ encode: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
     ) throws(DeviceFailure) {
         try sync()
+        isEnding = true
         var bytes: [UInt8] = []
         do {
             try encode { bytes.append(contentsOf: $0) }

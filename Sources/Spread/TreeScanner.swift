@@ -50,7 +50,7 @@ public struct TreeScanner {
             if isCancelled() { return }
             let path = table.path(row)
             do throws(IOError) {
-                let folder = row == 0 ? root : try root.folder(path)
+                let folder = try root.folder(path)  // with a place in the listing of its own
                 let children = try read(folder, row, device: top.device, isTop: row == 0)
                 open += children.reversed()
             } catch {

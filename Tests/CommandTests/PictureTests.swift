@@ -140,7 +140,7 @@ private final class PictureReader: NSObject, XMLParserDelegate {
         for _ in 0..<10 { picture.addPiece(to: 0, bytes: 1, file: 1, label: "x", hint: "x") }
         let reader = try #require(PictureReader(picture.svg))
         // Ground, two bars, one piece, ten small ones together.
-        #expect(reader.elements["rect"] == 5 && reader.elements["line"] == 1)
+        #expect(reader.elements["rect"] == 5 && reader.elements["line"] == 2)
         for text in ["balanced", "two & more", "dir:/a", "3 items", "disk.img", "not available"] {
             #expect(reader.texts.contains(text), "\(text)")
         }

@@ -101,7 +101,8 @@ import Testing
             let report = run.run(job.plan, job.origins, resuming: job.resumed)
             #expect(report.isComplete && report.missing.isEmpty)
             let starts = again.reduce(0) { $0 + ($1.counts[.start] ?? 0) }
-            #expect(starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
+            #expect(
+                starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
             #expect(try world.restored(["device0", "device1"]).differences.isEmpty)
         }
     }

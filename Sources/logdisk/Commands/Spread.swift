@@ -14,13 +14,15 @@ struct SpreadCommand: ParsableCommand {
             or a file like one), iso:/srv/a.iso (a write-once image). Options: capacity=25G, \
             site=b, rate=40MB/s, weight=2.
 
+              logdisk spread plan /home --device dir:/mnt/a --device dir:/mnt/b
               logdisk spread run /home --device dir:/mnt/a --device dir:/mnt/b --set monday
               logdisk spread list --device dir:/mnt/a
               logdisk spread restore --set monday --device dir:/mnt/a --device dir:/mnt/b \
             --output /tmp/home
             """,
         subcommands: [
-            SpreadRunCommand.self, SpreadList.self, SpreadVerify.self, SpreadRestore.self,
+            SpreadThreshold.self, SpreadPlanCommand.self, SpreadRunCommand.self, SpreadList.self,
+            SpreadVerify.self, SpreadRestore.self,
             SpreadForget.self, SpreadFail.self,
         ])
 }

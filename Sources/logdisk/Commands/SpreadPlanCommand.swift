@@ -44,8 +44,7 @@ struct SpreadPlanCommand: ParsableCommand {
     @OptionGroup var options: OutputOptions
 
     func run() throws {
-        Interruption.begin()
-        let job = try SpreadJob(sources, devices)
+        let job = try PlanningJob(sources, devices)
         let planFile = try output.map { name throws(CommandFailure) in try place(name) }
         let picture = try svg.map { name throws(CommandFailure) in try place(name) }
         if division.mode != .balanced, let spec = job.specs.first(where: { $0.weight != nil }) {
@@ -66,11 +65,13 @@ struct SpreadPlanCommand: ParsableCommand {
         if !plan.sitesDiffer {
             Terminal.warn("some copies share a site: the others have not enough room")
         }
+        if sources.sizesFrom != nil { Interruption.begin() }  // a scan has begun it
         if let planFile { try write(plan, job, .file(asked), to: planFile) }
         if let picture { try write(SpreadText.picture(plan, job, name), to: picture) }
         if options.json {
-            plan.writeJSON(job.list, .result) { bytes in
-                FileHandle.standardOutput.write(Data(bytes))
+            try plan.writeJSON(job.list, .result) { bytes throws(CommandFailure) in
+                try Interruption.check()
+                Terminal.write(bytes, to: STDOUT_FILENO)
             }
         } else {
             Terminal.out(SpreadText.table(plan, job))
@@ -94,11 +95,12 @@ struct SpreadPlanCommand: ParsableCommand {
     }
 
     private func write(
-        _ plan: SpreadPlan, _ job: SpreadJob, _ form: SpreadPlan.JSONForm, to path: String
+        _ plan: SpreadPlan, _ job: PlanningJob, _ form: SpreadPlan.JSONForm, to path: String
     ) throws(CommandFailure) {
         try translating(path) {
             let file = try UnfinishedFile(path, in: DiskStorage(), replacing: force)
             try plan.writeJSON(job.list, form) { bytes throws(HistoryError) in
+                if Interruption.isRequested { throw .cancelled }
                 try file.append(bytes)
             }
             try file.commit()

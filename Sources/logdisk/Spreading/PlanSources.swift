@@ -10,7 +10,7 @@ import Spread
 struct SourceArguments: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
-            "A folder, a file, a block device, or id:SHA256@FOLDER.", valueName: "SOURCE"))
+            "Folders, files, disks, vol:VOL@TARGET, log:VOL, id:SHA256@DIR.", valueName: "SOURCE"))
     var names: [String] = []
 
     @Option(
@@ -45,28 +45,19 @@ struct SourceArguments: ParsableArguments {
                 throw CommandFailure(
                     .usage, name, "the same source is given twice", hint: "name it once")
             }
-            opened.append(try Self.open(name))
+            opened.append(try SpreadPlaces.open(name))
         }
-        let scanned = try translating(names[0]) { try ScannedSources(opened) }
+        Interruption.begin()
+        var scanner = TreeScanner()
+        scanner.isCancelled = { Interruption.isRequested }
+        let scanned = try translating(names[0]) { try ScannedSources(opened, scanner) }
+        try Interruption.check()
         return Found(
             list: scanned.list().list,
             unreadable: scanned.unreadable.map { source, missing in
                 let path = Spread.PathText.text(missing.path)
                 return (path.isEmpty ? names[source] : "\(names[source])/\(path)", missing.reason)
             })
-    }
-
-    private static func open(_ name: String) throws(CommandFailure) -> SpreadSource {
-        do throws(SourceFailure) {
-            if name.hasPrefix("id:") {
-                return try SpreadSource(contentID: String(name.dropFirst(3)), origin: name)
-            }
-            return try SpreadSource(path: name, origin: name)
-        } catch {
-            throw CommandFailure(
-                error.isMissing ? .noSuchVolume : .failed, name, "this source cannot be read",
-                cause: error.reason, hint: "look at its name and at who may read it")
-        }
     }
 }
 

@@ -5,7 +5,7 @@ import Foundation
 import Spread
 
 enum SpreadText {
-    static func table(_ plan: SpreadPlan, _ job: SpreadJob) -> String {
+    static func table(_ plan: SpreadPlan, _ job: PlanningJob) -> String {
         var table = TextTable(
             [.left, .right, .right, .right, .right],
             header: ["device", "items", "load", "capacity", "time"])
@@ -33,7 +33,7 @@ enum SpreadText {
         return "\(DurationText(seconds: Int64(min(seconds.rounded(.up), 1e12))))"
     }
 
-    private static func summary(_ plan: SpreadPlan, _ job: SpreadJob) -> String {
+    private static func summary(_ plan: SpreadPlan, _ job: PlanningJob) -> String {
         let count = job.list.count
         let available = plan.devices.count { $0.isAvailable }
         let total = plan.devices.reduce(UInt64(0)) { $0 &+ $1.bytes }
@@ -58,7 +58,7 @@ enum SpreadText {
     }
 
     /// The picture of a plan of `name`.
-    static func picture(_ plan: SpreadPlan, _ job: SpreadJob, _ name: String) -> String {
+    static func picture(_ plan: SpreadPlan, _ job: PlanningJob, _ name: String) -> String {
         let order = plan.mode == .balanced ? "" : ", \(plan.order.rawValue)"
         let copies = plan.copies > 1 ? ", \(plan.copies) copies" : ""
         var picture = SpreadPicture(

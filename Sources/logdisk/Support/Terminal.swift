@@ -45,8 +45,12 @@ enum Terminal {
 
     /// All bytes of `text`; gives up silently when the reader is gone.
     static func write(_ text: String, to descriptor: Int32) {
-        var text = text
-        text.withUTF8 { bytes in
+        write(Array(text.utf8), to: descriptor)
+    }
+
+    /// All of `bytes`; gives up silently when the reader is gone.
+    static func write(_ bytes: [UInt8], to descriptor: Int32) {
+        bytes.withUnsafeBytes { bytes in
             var done = 0
             while done < bytes.count {
                 let n = Foundation.write(descriptor, bytes.baseAddress! + done, bytes.count - done)

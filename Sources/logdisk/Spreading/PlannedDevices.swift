@@ -1,10 +1,10 @@
-// A job as a plan needs it: devices with what is known of them, and their places checked.
+// Devices as a plan needs them: what is known without a driver, nothing opened.
 
 import CommandText
 import Foundation
 import Spread
 
-enum PlannedJob {
+enum PlannedDevices {
     /// The planner's devices. A folder that is not there is a device that is away. Devices on one
     /// file system share what is free there: any data that fits there at all fits so.
     static func devices(_ specs: [DeviceSpec]) throws(CommandFailure) -> [SpreadDevice] {
@@ -30,28 +30,5 @@ enum PlannedJob {
             }
         }
         return devices
-    }
-
-    /// A device inside a source would be backed up into itself; a source inside a device would
-    /// be mixed with sets.
-    static func checkPlaces(
-        _ sources: [String], _ specs: [DeviceSpec]
-    ) throws(CommandFailure) {
-        for spec in specs {
-            guard let device = DevicePlace(spec).path else { continue }
-            for name in sources where !name.hasPrefix("id:") {
-                let source = PathText.canonical(name)
-                if PathText.lies(device, in: source) {
-                    throw CommandFailure(
-                        .usage, spec.name, "the device lies inside the source \(name)",
-                        hint: "name a device elsewhere, or sources beside it")
-                }
-                if PathText.lies(source, in: device) {
-                    throw CommandFailure(
-                        .usage, name, "the source lies inside the device \(spec.name)",
-                        hint: "name a source elsewhere")
-                }
-            }
-        }
     }
 }

@@ -1,15 +1,8 @@
-// logdisk spread: backups over several devices at once. Its verbs are the subcommands.
+// logdisk spread threshold, and what it shares with plan.
 
 import ArgumentParser
 import CommandText
 import Spread
-
-struct SpreadCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "spread",
-        abstract: "Spread backups over several devices at once.",
-        subcommands: [SpreadThreshold.self, SpreadPlanCommand.self])
-}
 
 struct SpreadThreshold: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -27,7 +20,7 @@ struct SpreadThreshold: ParsableCommand {
     @OptionGroup var output: OutputOptions
 
     func run() throws {
-        let job = try SpreadJob(sources, devices)
+        let job = try PlanningJob(sources, devices)
         let threshold: UInt64
         do throws(SpreadError) {
             threshold = try SpreadPlanner.threshold(job.list, over: job.devices)
@@ -44,7 +37,7 @@ struct SpreadThreshold: ParsableCommand {
 }
 
 /// Sources and devices of a command line, read and checked.
-struct SpreadJob {
+struct PlanningJob {
     let list: SourceList
     let specs: [DeviceSpec]
     let devices: [SpreadDevice]
@@ -52,8 +45,8 @@ struct SpreadJob {
 
     init(_ sources: SourceArguments, _ devices: DeviceArguments) throws(CommandFailure) {
         specs = try devices.specs()
-        try PlannedJob.checkPlaces(sources.names, specs)
-        self.devices = try PlannedJob.devices(specs)
+        try SpreadPlaces.checkNesting(SpreadPlaces.paths(sources.names), specs)
+        self.devices = try PlannedDevices.devices(specs)
         let found = try sources.read()
         list = found.list
         unreadable = found.unreadable
