@@ -55,8 +55,10 @@ enum PlanText {
                 {"name": "dir:/d1", "bytes": 4502, "items": 3, "capacity": 1048576},
                 {"name": "dir:/d2", "bytes": 0, "items": 0, "capacity": null, "available": false}],
                 "items": [
-                \(item)"big", "offset": 0, "size": 4503, "device": "dir:/d0", "rule": "least-filled"},
-                \(item)"big", "offset": 4503, "size": 4497, "device": "dir:/d1", "rule": "least-filled"},
+                \(item)"big", "offset": 0, "size": 4503, "device": "dir:/d0", \
+                "rule": "least-filled"},
+                \(item)"big", "offset": 4503, "size": 4497, "device": "dir:/d1", \
+                "rule": "least-filled"},
                 \(item)"a\\u0000ff\\"\\u000a", "offset": 0, "size": 5, "device": "dir:/d1", \
                 "rule": "least-filled"},
                 \(item)"link", "offset": 0, "size": 0, "device": "dir:/d1", "rule": "link"}]}

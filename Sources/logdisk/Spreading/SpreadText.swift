@@ -43,18 +43,13 @@ enum SpreadText {
         text += available == 1 ? "device" : "devices"
         text += "; threshold \(plan.threshold) bytes (\(ByteSize(bytes: plan.threshold)))\n"
         let pieces = plan.items.count - count * plan.copies
-        let links = plan.copies > 1 ? linkCount(job.list) * (plan.copies - 1) : 0
-        if pieces + links > 0 { text += "cuts: \(pieces)\n" }
+        if pieces > 0 { text += "cuts: \(pieces)\n" }
         let times = zip(plan.devices, job.devices).filter { $0.0.isAvailable }
             .map { seconds($0, $1) }
         if !times.isEmpty, !times.contains(nil) {
             text += "all end within \(duration(times.compactMap { $0 }.max() ?? 0))\n"
         }
         return text
-    }
-
-    private static func linkCount(_ list: SourceList) -> Int {
-        (0..<list.count).count { list.leader(of: $0) != nil }
     }
 
     /// The picture of a plan of `name`.
