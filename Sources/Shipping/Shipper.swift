@@ -210,7 +210,7 @@ public final class Shipper: Sendable {
     /// A bound of the backlog is looked after also while nothing is shipped.
     private func bounded(_ nanoseconds: Int64?) -> Int64? {
         guard setup.settings.backlogBytesMax != nil else { return nanoseconds }
-        return min(nanoseconds ?? .max, 1_000_000_000)
+        return min(nanoseconds ?? .max, 250_000_000)
     }
 
     /// Looks once, and ships as long as the schedule says so. Returns what to wait for.

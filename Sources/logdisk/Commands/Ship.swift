@@ -78,7 +78,9 @@ struct Ship: ParsableCommand {
         var start: UInt64?
         while true {
             let all: [RemoteReport] = try client.get("/v1/remotes")
-            let open = all.filter { names.contains($0.name) && ($0.ackedLSN ?? 0) < target }
+            let open = all.filter { remote in
+                names.contains(remote.name) && remote.ackedLSN.map { $0 < target } ?? true
+            }
             for remote in open where remote.stateKind == "hold:standing" || remote.isPaused {
                 throw CommandFailure(
                     .refused, client.object, "remote \(remote.name) does not ship",
