@@ -112,7 +112,9 @@ struct BadInput: Sendable, CustomStringConvertible {
 /// The row's message has the promised form and code.
 func check(_ row: BadInput, _ run: Sandbox.Run) {
     #expect(run.code == row.code, "\(run.error)")
-    let first = run.errorLines.first { $0.hasPrefix("logdisk: ") } ?? ""
+    let first =
+        run.errorLines.first { $0.hasPrefix("logdisk: ") && !$0.hasPrefix("logdisk: warning: ") }
+        ?? ""
     for word in row.words { #expect(first.contains(word), "\(run.error)") }
     #expect(run.errorLines.dropFirst().contains { $0.hasPrefix("hint: ") }, "\(run.error)")
 }

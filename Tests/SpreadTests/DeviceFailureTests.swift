@@ -134,6 +134,10 @@ import Testing
                 }
                 $0.most = max($0.most, $0.open)
             }
+            guard case .itemStarted = event else { return }
+            // The one waits for the other: a device that waited for its neighbour would hang.
+            let end = ContinuousClock.now + .seconds(60)
+            while log.withLock({ $0.most }) < 2, ContinuousClock.now < end { usleep(1000) }
         }
         #expect(log.withLock { $0.most } == 2)
     }
