@@ -26,6 +26,8 @@ enum { MARK_COMMAND = 0, MARK_STOP = 1 };
 // Places in the table of files.
 enum { FILE_CONNECTION = 0, FILE_STOP = 1 };
 enum { SUBMISSIONS = 2 };
+// IORING_REGISTER_USE_REGISTERED_RING, Linux 6.3.
+#define BY_REGISTERED_RING (1u << 31)
 
 _Static_assert(sizeof(struct clinux_fuse_header) == 288, "as the kernel has it");
 
@@ -34,15 +36,19 @@ static int enter(struct clinux_fuse_entry *entry, unsigned submit, unsigned wait
                         IORING_ENTER_REGISTERED_RING | IORING_ENTER_GETEVENTS, NULL, 0);
 }
 
+// Makes the files known to the io_uring, and the io_uring to the thread: each is then named by a
+// number instead of a descriptor, of which a mount would need many.
 static int enroll(struct clinux_fuse_entry *entry, int connection, int stop) {
+    int files[] = {[FILE_CONNECTION] = connection, [FILE_STOP] = stop};
+    if (syscall(SYS_io_uring_register, entry->ring, IORING_REGISTER_FILES, files, 2) != 0)
+        return -errno;
     struct io_uring_rsrc_update own = {.offset = -1u, .data = (uint64_t)entry->ring};
     if (syscall(SYS_io_uring_register, entry->ring, IORING_REGISTER_RING_FDS, &own, 1) != 1)
         return -errno;
     entry->registered = own.offset;
-    int files[] = {[FILE_CONNECTION] = connection, [FILE_STOP] = stop};
-    return syscall(SYS_io_uring_register, entry->ring, IORING_REGISTER_FILES, files, 2) == 0
-               ? 0
-               : -errno;
+    close(entry->ring);
+    entry->ring = -1;
+    return 0;
 }
 
 static int map(struct clinux_fuse_entry *entry, const struct io_uring_params *params) {
@@ -87,7 +93,13 @@ int clinux_fuse_entry_open(struct clinux_fuse_entry *entry, int connection, int 
 void clinux_fuse_entry_close(struct clinux_fuse_entry *entry) {
     if (entry->submissions) munmap(entry->submissions, entry->submissions_bytes);
     if (entry->rings) munmap(entry->rings, entry->rings_bytes);
-    close(entry->ring);
+    if (entry->ring >= 0) {
+        close(entry->ring);
+    } else {
+        struct io_uring_rsrc_update own = {.offset = entry->registered};
+        syscall(SYS_io_uring_register, entry->registered,
+                IORING_UNREGISTER_RING_FDS | BY_REGISTERED_RING, &own, 1);
+    }
 }
 
 // The next submission, empty; the kernel sees it with the next `enter`.

@@ -51,11 +51,15 @@ public final class FuseMount: Sendable {
     public var transport: FuseTransport { rings.areInUse ? .rings : .connection }
 
     /// Serves the file until it is unmounted, by whomever. Call once. Throws when the connection
-    /// breaks otherwise; the mount is then gone too.
-    public func run() throws(MountError) {
+    /// breaks otherwise; the mount is then gone too. `begins` is called once, by a thread that
+    /// serves, when it is known on which way requests come.
+    public func run(
+        begins: @escaping @Sendable (FuseTransport) -> Void = { _ in }
+    ) throws(MountError) {
         precondition(!hasRun.exchange(true, ordering: .relaxed), "a mount runs once")
         defer { session.close() }
         defer { rings.end() }
+        rings.tell(begins)
         var supervisor = Supervisor(Worker(file: file, session: session, rings: rings))
         try supervisor.run()
     }

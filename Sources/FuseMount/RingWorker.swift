@@ -104,10 +104,19 @@ struct RingWorker: ~Copyable {
         munmap(way.memory, Self.length)
     }
 
-    /// Answers requests of a queue until the connection or `rings` end. Returns why: an errno.
-    mutating func serve(_ queue: Int) -> Int32 {
+    /// Why a thread has nothing more to do, as an errno.
+    enum End {
+        /// The kernel does not take the entry.
+        case refused(Int32)
+        /// 0: as it should.
+        case ended(Int32)
+    }
+
+    /// Answers requests of a queue until the connection or `rings` end.
+    mutating func serve(_ queue: Int) -> End {
         var code = clinux_fuse_entry_register(
             &entry, UInt16(queue), way.header, way.payload, ServedFile.transferBytesMax)
+        guard code == 0 || Self.isEnd(code) else { return .refused(-code) }
         while code == 0 {
             let payloadBytes = Int(way.header.pointee.entry.payload_bytes)
             answer(payloadBytes: payloadBytes)
@@ -116,7 +125,12 @@ struct RingWorker: ~Copyable {
             if touchedBytes > LargeBuffers.smallBytes, !keepsLarge { shrink(bodyBytes) }
             code = clinux_fuse_entry_commit(&entry)
         }
-        return -code
+        return .ended(Self.isEnd(code) ? 0 : -code)
+    }
+
+    /// Unmounted, or called back.
+    private static func isEnd(_ code: Int32) -> Bool {
+        [-ENOTCONN, -ECONNABORTED, -ENODEV, -ECANCELED].contains(code)
     }
 
     /// Gives memory of a large payload back, unless it may be kept or the reply still needs it.

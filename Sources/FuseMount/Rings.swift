@@ -43,6 +43,8 @@ final class Rings: Sendable {
     /// An eventfd that ends all waiting; -1 when there is none.
     let stop: Int32
     private let isWanted: Bool
+    /// Whom to tell, once, on which way requests come.
+    private let listener = Mutex<(@Sendable (FuseTransport) -> Void)?>(nil)
     private let threads = Mutex<[pthread_t]>([])
     private let failures = Atomic<Int>(0)
     private let isInUse = Atomic<Bool>(false)
@@ -71,14 +73,17 @@ final class Rings: Sendable {
         isInUse.load(ordering: .relaxed) && failures.load(ordering: .relaxed) == 0
     }
 
+    func tell(_ body: @escaping @Sendable (FuseTransport) -> Void) {
+        listener.withLock { $0 = body }
+    }
+
     // MARK: the start, by the worker that got INIT
 
-    /// Whether `buffer` is the kernel's INIT, offers rings, and they are wanted.
+    /// Whether `buffer`, the kernel's INIT, offers rings, and they are wanted.
     func areOffered(in buffer: fuse_buf) -> Bool {
         let headerBytes = MemoryLayout<fuse_in_header>.size
         guard isWanted, stop >= 0, let memory = buffer.mem,
-            buffer.size >= headerBytes + MemoryLayout<fuse_init_in>.size,
-            fuse_opcode(memory.load(as: fuse_in_header.self).opcode) == FUSE_INIT
+            buffer.size >= headerBytes + MemoryLayout<fuse_init_in>.size
         else { return false }
         let offer = (memory + headerBytes).load(as: fuse_init_in.self)
         return offer.flags & UInt32(FUSE_INIT_EXT) != 0
@@ -119,6 +124,12 @@ final class Rings: Sendable {
     func begin() {
         isInUse.store(true, ordering: .relaxed)
         send(Signal.begin)
+    }
+
+    /// INIT is answered, with or without rings.
+    func isDecided() {
+        let body = listener.withLock { $0 }
+        body?(areInUse ? .rings : .connection)
     }
 
     /// Returns when no thread is left. After the workers; also when nothing was begun.
@@ -191,9 +202,11 @@ final class Rings: Sendable {
         }
         guard words[0].load(ordering: .acquiring) == Signal.begin else { return }
         switch worker.serve(queue) {
-        case ENOTCONN, ECONNABORTED, ENODEV, ECANCELED: break
-        // An entry that is lost is one thread less; lost replies would be hung programs.
-        case let code: file.pool.end(code)
+        // As long as a queue has none, the kernel sends its requests over the connection.
+        case .refused: failures.wrappingAdd(1, ordering: .relaxed)
+        case .ended(0): break
+        // Whoever waits for that entry's reply would wait for ever.
+        case .ended(let code): file.pool.end(code)
         }
     }
 
@@ -204,13 +217,13 @@ final class Rings: Sendable {
 }
 
 /// The processors that may ever be there, online or not: the kernel has a queue for each.
-enum PossibleProcessors {
+package enum PossibleProcessors {
     static var count: Int? {
         SystemText.contents(of: "/sys/devices/system/cpu/possible").flatMap(count(of:))
     }
 
     /// Of a list such as 0-3,8; nil when it is none.
-    static func count(of list: String) -> Int? {
+    package static func count(of list: String) -> Int? {
         var sum = 0
         for range in list.split(whereSeparator: { $0 == "," || $0 == "\n" }) {
             let ends = range.split(separator: "-").map { Int($0) }

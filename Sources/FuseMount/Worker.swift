@@ -117,11 +117,17 @@ final class Worker: Sendable {
     }
 
     private func answerByLibfuse(_ buffer: inout fuse_buf) {
-        guard rings.areOffered(in: buffer), rings.prepare() else {
+        let header = buffer.mem.load(as: fuse_in_header.self)
+        guard fuse_opcode(header.opcode) == FUSE_INIT else {
             fuse_session_process_buf(session.pointer, &buffer)
             return
         }
-        ReplyRoute.initialization.process(&buffer, session)
-        rings.begin()
+        if rings.areOffered(in: buffer), rings.prepare() {
+            ReplyRoute.initialization.process(&buffer, session)
+            rings.begin()
+        } else {
+            fuse_session_process_buf(session.pointer, &buffer)
+        }
+        rings.isDecided()
     }
 }

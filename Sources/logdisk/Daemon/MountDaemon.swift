@@ -85,7 +85,7 @@ final class MountDaemon: Sendable {
             service.stopRevert()  // so that who asked for it still gets an answer
         }
         do throws(MountError) {
-            try mount.run()
+            try mount.run { [log] transport in log.info("requests come by \(transport.rawValue)") }
         } catch { throw CommandFailure(error, object: mountPoint) }
     }
 
@@ -193,6 +193,7 @@ private final class MountTarget: ControlTarget {
     func status() -> StatusReport {
         var report = service.status()
         report.mountPoint = mountPoint
+        report.transport = mount.transport.rawValue
         return report
     }
 
