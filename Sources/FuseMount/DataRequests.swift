@@ -4,7 +4,7 @@
 // from pieces for each. All others go through libfuse.
 //
 // A request has its payload on a page: what is to be written. The reply's body takes its place: the
-// data read, or a fuse_write_out. Where both lie, and how a reply goes back, is the matter of whoever
+// data read, or a fuse_write_out. Where both lie, and how a reply goes back, is the matter of who
 // got the request: Worker.swift from the connection, RingWorker.swift from an io_uring.
 //
 // Allocates nothing and counts no references.

@@ -5,8 +5,8 @@
 //         connection, every worker's read fails with ENODEV, and run() returns.
 //
 // Threads: workers take requests from the connection and answer them (Worker.swift); the thread of
-// run() sees to it that there are neither too few nor too many of them (WorkerPool.swift). Where the
-// kernel offers it, nearly all requests come through io_uring instead, to threads of its own
+// run() sees to it that there are neither too few nor too many of them (WorkerPool.swift). Where
+// the kernel offers it, nearly all requests come through io_uring instead, to threads of its own
 // (Rings.swift).
 
 import BlockModel

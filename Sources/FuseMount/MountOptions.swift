@@ -13,8 +13,8 @@ public struct MountOptions: Sendable {
     public var pasts: (any PastStates)?
     /// Requests through io_uring where the kernel offers that (Rings.swift).
     public var usesRings: Bool
-    /// Threads at most that read the connection. One or two serve what does not block; each request that the device holds
-    /// up (a flush, a read from a disk, a full ring) keeps one more.
+    /// Threads at most that read the connection. One or two serve what does not block; each
+    /// request that the device holds up (a flush, a read from a disk, a full ring) keeps one more.
     public var threads: Int
 
     /// More than the kernel has requests outstanding in the background (`Operations.negotiate`), so

@@ -79,6 +79,8 @@ struct RingWorker: ~Copyable {
     private let rings: Rings
     private let file: ServedFile
     private let way: EntryReply
+    /// A request's first argument, in the entry.
+    private let arguments: UnsafeRawPointer
     private var entry = clinux_fuse_entry()
     /// How much of the payload's memory has been used since it was last given back.
     private var touchedBytes = 0
@@ -88,7 +90,9 @@ struct RingWorker: ~Copyable {
     init?(_ rings: Rings) {
         let memory = mmap(
             nil, Self.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        guard let memory, memory != MAP_FAILED else { return nil }
+        guard let memory, memory != MAP_FAILED,
+            let offset = MemoryLayout<clinux_fuse_header>.offset(of: \.arguments)
+        else { return nil }
         guard clinux_fuse_entry_open(&entry, rings.session.descriptor, rings.stop) == 0 else {
             munmap(memory, Self.length)
             return nil
@@ -96,6 +100,7 @@ struct RingWorker: ~Copyable {
         self.rings = rings
         file = rings.file
         way = EntryReply(memory: memory)
+        arguments = UnsafeRawPointer(memory + offset)
     }
 
     deinit {
@@ -147,20 +152,18 @@ struct RingWorker: ~Copyable {
     private func answer(payloadBytes: Int) {
         let header = way.memory.load(as: fuse_in_header.self)
         let argumentBytes = Int(header.len) - Self.headerBytes - payloadBytes
-        let arguments = way.memory + MemoryLayout<clinux_fuse_header>.offset(of: \.arguments)!
         if let data = DataRequest(
             header, arguments: arguments, argumentBytes: argumentBytes, payload: way.payload,
             payloadBytes: payloadBytes, way: way)
         {
             data.answer(from: file)
         } else {
-            answerByLibfuse(header, arguments, argumentBytes, payloadBytes)
+            answerByLibfuse(header, argumentBytes, payloadBytes)
         }
     }
 
     private func answerByLibfuse(
-        _ header: fuse_in_header, _ arguments: UnsafeRawPointer, _ argumentBytes: Int,
-        _ payloadBytes: Int
+        _ header: fuse_in_header, _ argumentBytes: Int, _ payloadBytes: Int
     ) {
         // Stands when libfuse does not answer.
         way.send(header.unique, bodyBytes: 0, error: EIO)

@@ -3,7 +3,7 @@
 // next one in a single call. Neither a wake-up across processors nor a second call is needed.
 //
 // Start:  INIT comes over the connection, with the offer ── prepare: all threads, each with its
-//         io_uring ── the reply accepts ── begin: the entries go to the kernel. From the accepting on
+//         io_uring ── the reply accepts ── begin: the entries go to the kernel. From the reply on
 //         the kernel holds requests back until every queue has an entry; should that fail, it lets
 //         them come over the connection again.
 // Stays on the connection, and with it the workers: FORGET, INTERRUPT, what came before.
@@ -226,7 +226,7 @@ package enum PossibleProcessors {
     package static func count(of list: String) -> Int? {
         var sum = 0
         for range in list.split(whereSeparator: { $0 == "," || $0 == "\n" }) {
-            let ends = range.split(separator: "-").map { Int($0) }
+            let ends = range.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
             guard let first = ends.first ?? nil, let last = ends.last ?? nil, ends.count <= 2,
                 first <= last
             else { return nil }

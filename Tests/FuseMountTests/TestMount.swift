@@ -102,7 +102,7 @@ let ringsAreOffered =
 
 /// Runs every test of a suite on each way that requests can come: the connection, and rings where
 /// the kernel offers them (`RingTests` says when it does not).
-struct OnEveryTransport: SuiteTrait, TestScoping {
+struct OnEveryTransport: SuiteTrait, TestTrait, TestScoping {
     var isRecursive: Bool { true }
 
     func provideScope(
