@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import extras, report
+from . import extras, report, uring
 from .loads import LOADS, measure
 from .subjects import Floor, Logdisk, Peer
 
@@ -39,6 +39,8 @@ def parse(arguments):
     parser.add_argument("--quick", action="store_true",
                         help="one round of one second each, only the table")
     parser.add_argument("--without-q", action="store_true", help="leave Q out")
+    parser.add_argument("--without-uring", action="store_true",
+                        help="leave FUSE over io_uring off, as Linux has it by default")
     parser.add_argument("--dir", help="folder on the disk to measure (default: .build)")
     parser.add_argument("--binary", help="a built logdisk, instead of building one (for the "
                         "section replay, ReplayBench must lie beside it)")
@@ -166,7 +168,8 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=base))
     try:
         floor, program = build(options, work)
-        return measure_all(options, work, floor, program)
+        with uring.switched(not options.without_uring) as is_on:
+            return measure_all(options, work, floor, program, is_on)
     except (RuntimeError, subprocess.SubprocessError, OSError) as error:
         print(f"tools/bench: {error}", file=sys.stderr)
         return 1
@@ -174,12 +177,12 @@ def main():
         shutil.rmtree(work, ignore_errors=True)
 
 
-def measure_all(options, work, floor, program):
+def measure_all(options, work, floor, program, uring_is_on):
     template = work / "template"
     with open(template, "wb") as file:
         for _ in range(options.size):
             file.write(os.urandom(1 << 20))
-    results = {"machine": machine(work), "rounds": options.rounds, "seconds": options.seconds,
+    results = {"machine": {**machine(work), "uring": uring_is_on}, "rounds": options.rounds, "seconds": options.seconds,
                "size_mib": options.size, "table": {}}
     print(report.heading(results["machine"]), flush=True)
     try:

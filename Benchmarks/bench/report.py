@@ -13,6 +13,9 @@ NOISE = 0.05
 def heading(machine):
     text = (f"{machine['processors']} x {machine['model']}, Linux {machine['kernel']}, "
             f"{machine['disk']}, load {machine['load']:.2f}")
+    text += "\nlogdisk " + (
+        "over io_uring (fuse.enable_uring=1, set for this run; F and Q do not know it)"
+        if machine["uring"] else "over /dev/fuse (fuse.enable_uring=0)")
     if machine["load"] > 0.5:
         text += "\nThe machine is not quiet: results will scatter."
     return text

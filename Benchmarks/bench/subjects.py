@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 
+from . import uring
+
 
 class Subject:
     """A file on a FUSE mount with a process behind it. `template` is its first content."""
@@ -109,7 +111,11 @@ class Logdisk(Subject):
         self.call("mount", self.volume, self.folder / "mount", "--ring", self.ring,
                   environment=self.environment)
         self.is_mounted = True
-        self.pid = self.status()["pid"]
+        os.stat(self.file)  # the kernel asks its first question
+        status = self.status()
+        self.pid = status["pid"]
+        if (status["transport"] == "io-uring") != uring.is_on():
+            raise RuntimeError(f"requests come by {status['transport']}, against the heading")
 
     def status(self):
         return json.loads(self.call("status", self.volume, "--json"))

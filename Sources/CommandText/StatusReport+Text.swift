@@ -40,7 +40,8 @@ extension StatusReport {
         guard isMounted else { return "no" }
         let process = pid.map { ", process \($0)" } ?? ""
         let time = DurationText(seconds: Int64(uptimeSeconds))
-        return "\(mountPoint ?? "yes")  (for \(time)\(process))"
+        let way = transport.map { ", by \($0)" } ?? ""
+        return "\(mountPoint ?? "yes")  (for \(time)\(process)\(way))"
     }
 
     private var marksText: String {

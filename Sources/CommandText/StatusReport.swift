@@ -25,6 +25,8 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var isMounted = false
     public var mountPoint: String?
     public var pid: Int32?
+    /// On which way requests come: `io-uring` or `dev-fuse`.
+    public var transport: String?
     public var uptimeSeconds: Double = 0
     public var sizeBytes: UInt64 = 0
     public var imagePath = ""
@@ -73,7 +75,7 @@ public struct StatusReport: Codable, Hashable, Sendable {
         case volume, uuid, health, problems, remotes
         case isMounted = "mounted"
         case mountPoint = "mount_point"
-        case pid
+        case pid, transport
         case uptimeSeconds = "uptime_seconds"
         case sizeBytes = "size_bytes"
         case imagePath = "image_path"

@@ -1,14 +1,11 @@
 // Read, write and sync: the way of every block. These kinds of request, which concern the one file
-// (or are reads of a past state), the workers answer themselves, in the kernel's own format
+// (or are reads of a past state), the threads answer themselves, in the kernel's own format
 // (<linux/fuse.h>, protocol 7.9 and later); libfuse would allocate, lock twice and gather the reply
 // from pieces for each. All others go through libfuse.
 //
-// In a worker's memory (Worker.swift), R being where requests begin, 80 bytes before a page:
-//
-//     request        R: fuse_in_header, 40 bytes; R+40: fuse_write_in, fuse_read_in, fuse_fsync_in
-//     payload        R+80 = the page: what is to be written
-//     write's reply  R: fuse_out_header, 16 bytes; R+16: fuse_write_out
-//     read's reply   R+64: fuse_out_header; R+80 = the page: the data, in one piece with it
+// A request has its payload on a page: what is to be written. The reply's body takes its place: the
+// data read, or a fuse_write_out. Where both lie, and how a reply goes back, is the matter of who
+// got the request: Worker.swift from the connection, RingWorker.swift from an io_uring.
 //
 // Allocates nothing and counts no references.
 
@@ -20,35 +17,44 @@ import CLinux
     import Glibc
 #endif
 
-/// A request for data in a worker's memory. Lives while it is answered.
-struct DataRequest {
-    private static let headerBytes = MemoryLayout<fuse_in_header>.size
-    private static let replyHeaderBytes = MemoryLayout<fuse_out_header>.size
-    /// Where a write's payload begins.
-    static let payloadOffset = headerBytes + MemoryLayout<fuse_write_in>.size
+/// The way back to the kernel for the request in a thread's memory.
+protocol ReplyWay {
+    /// The request will wait for a disk.
+    func beginsFlush(of file: ServedFile)
 
-    private let memory: UnsafeMutableRawPointer
-    private let connection: Int32
+    /// Sends a reply, whose body is the first `bodyBytes` of the payload. `error` is an errno or 0.
+    func send(_ unique: UInt64, bodyBytes: Int, error: Int32)
+}
+
+/// A request for data in a thread's memory. Lives while it is answered.
+struct DataRequest<Way: ReplyWay> {
     private let header: fuse_in_header
+    /// fuse_write_in, fuse_read_in or fuse_fsync_in.
+    private let arguments: UnsafeRawPointer
+    private let payload: UnsafeMutableRawPointer
+    private let way: Way
 
-    /// nil when the `count` bytes at `memory` are for libfuse.
+    /// nil when the request is for libfuse. `argumentBytes` and `payloadBytes` are what came; the
+    /// memory at `payload` holds `ServedFile.transferBytesMax`.
     @inline(__always)
-    init?(_ memory: UnsafeMutableRawPointer, count: Int, connection: Int32) {
-        guard count >= Self.headerBytes else { return nil }
-        header = memory.load(as: fuse_in_header.self)
-        guard Int(header.len) == count else { return nil }
+    init?(
+        _ header: fuse_in_header, arguments: UnsafeRawPointer, argumentBytes: Int,
+        payload: UnsafeMutableRawPointer, payloadBytes: Int, way: Way
+    ) {
         switch fuse_opcode(header.opcode) {
         case FUSE_WRITE:
-            guard count >= Self.payloadOffset else { return nil }
-            let size = (memory + Self.headerBytes).load(as: fuse_write_in.self).size
-            guard Int(size) == count - Self.payloadOffset else { return nil }
+            guard argumentBytes >= MemoryLayout<fuse_write_in>.size else { return nil }
+            let size = arguments.load(as: fuse_write_in.self).size
+            guard Int(size) == payloadBytes else { return nil }
         case FUSE_READ:
-            guard count >= Self.headerBytes + MemoryLayout<fuse_read_in>.size else { return nil }
+            guard argumentBytes >= MemoryLayout<fuse_read_in>.size else { return nil }
         case FUSE_FSYNC, FUSE_INTERRUPT: break
         default: return nil
         }
-        self.memory = memory
-        self.connection = connection
+        self.header = header
+        self.arguments = arguments
+        self.payload = payload
+        self.way = way
     }
 
     /// Does what is asked, and replies.
@@ -67,7 +73,7 @@ struct DataRequest {
     /// the kernel makes EIO of a short answer, it has no space.
     private func write(to file: ServedFile) {
         guard header.nodeid == Inode.file else { return reply(error: EROFS) }
-        let request = (memory + Self.headerBytes).load(as: fuse_write_in.self)
+        let request = arguments.load(as: fuse_write_in.self)
         let size = UInt64(request.size)
         let space = file.byteCount - min(request.offset, file.byteCount)
         let count = min(size, space)
@@ -77,27 +83,25 @@ struct DataRequest {
         do throws(DeviceError) {
             if count > 0 {
                 try file.device.write(
-                    UnsafeRawBufferPointer(start: memory + Self.payloadOffset, count: Int(count)),
-                    at: request.offset)
+                    UnsafeRawBufferPointer(start: payload, count: Int(count)), at: request.offset)
                 file.noteWritten()
             }
         } catch {
             return reply(error: error.rawValue)
         }
-        (memory + Self.replyHeaderBytes).storeBytes(
+        payload.storeBytes(
             of: fuse_write_out(size: UInt32(count), padding: 0), as: fuse_write_out.self)
-        send(from: memory, bodyBytes: MemoryLayout<fuse_write_out>.size)
+        reply(bodyBytes: MemoryLayout<fuse_write_out>.size)
     }
 
     /// Reads at or after the end give no bytes, reads across it those before it.
     private func read(from file: ServedFile) {
-        let request = (memory + Self.headerBytes).load(as: fuse_read_in.self)
+        let request = arguments.load(as: fuse_read_in.self)
         let space = file.byteCount - min(request.offset, file.byteCount)
         let count = Int(min(UInt64(request.size), space))
         // max_read is part of the mount's options.
         guard count <= ServedFile.transferBytesMax else { return reply(error: EINVAL) }
-        let target = memory + Self.payloadOffset
-        let bytes = UnsafeMutableRawBufferPointer(start: target, count: count)
+        let bytes = UnsafeMutableRawBufferPointer(start: payload, count: count)
         do throws(DeviceError) {
             if header.nodeid != Inode.file {
                 guard let past = file.openPasts.device(request.fh) else { throw .invalid }
@@ -108,32 +112,27 @@ struct DataRequest {
         } catch {
             return reply(error: error.rawValue)
         }
-        send(from: target - Self.replyHeaderBytes, bodyBytes: count)
+        reply(bodyBytes: count)
     }
 
     /// fsync and fdatasync; also what the kernel sends after each write of an O_SYNC or O_DSYNC
     /// file, before write(2) returns.
     private func flush(_ file: ServedFile) {
-        guard header.nodeid == Inode.file else { return send(from: memory, bodyBytes: 0) }
-        file.pool.beginsFlush()
+        guard header.nodeid == Inode.file else { return reply(bodyBytes: 0) }
+        way.beginsFlush(of: file)
         do throws(DeviceError) {
             try file.device.flush()
-            send(from: memory, bodyBytes: 0)
+            reply(bodyBytes: 0)
         } catch {
             reply(error: error.rawValue)
         }
     }
 
     private func reply(error code: Int32) {
-        send(from: memory, bodyBytes: 0, error: code)
+        way.send(header.unique, bodyBytes: 0, error: code)
     }
 
-    /// Puts the reply's header before its body, and sends both.
-    private func send(from start: UnsafeMutableRawPointer, bodyBytes: Int, error code: Int32 = 0) {
-        let count = Self.replyHeaderBytes + bodyBytes
-        let reply = fuse_out_header(len: UInt32(count), error: -code, unique: header.unique)
-        start.storeBytes(of: reply, as: fuse_out_header.self)
-        // ENOENT: the request was given up meanwhile. ENODEV: the next read of the worker tells.
-        _ = Glibc.write(connection, start, count)
+    private func reply(bodyBytes: Int) {
+        way.send(header.unique, bodyBytes: bodyBytes, error: 0)
     }
 }

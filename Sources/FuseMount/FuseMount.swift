@@ -5,7 +5,9 @@
 //         connection, every worker's read fails with ENODEV, and run() returns.
 //
 // Threads: workers take requests from the connection and answer them (Worker.swift); the thread of
-// run() sees to it that there are neither too few nor too many of them (WorkerPool.swift).
+// run() sees to it that there are neither too few nor too many of them (WorkerPool.swift). Where
+// the kernel offers it, nearly all requests come through io_uring instead, to threads of its own
+// (Rings.swift).
 
 import BlockModel
 import CFuse
@@ -24,6 +26,7 @@ public final class FuseMount: Sendable {
     let file: ServedFile
     /// libfuse's session; freed in deinit. Its functions used here are safe from any thread.
     let session: Session
+    private let rings: Rings
     private let hasRun = Atomic<Bool>(false)
 
     /// Mounts `device` on the folder `mountPoint`, which must exist and be empty. From here on the
@@ -35,6 +38,7 @@ public final class FuseMount: Sendable {
         self.options = options
         file = ServedFile(device: device, options: options)
         session = try Session(file: file, mountPoint: self.mountPoint, options: options)
+        rings = Rings(file: file, session: session, isWanted: options.usesRings)
     }
 
     deinit {
@@ -42,12 +46,21 @@ public final class FuseMount: Sendable {
         session.close()
     }
 
+    /// The way on which requests come. Known once the kernel has asked its first question, which
+    /// it does as soon as `run` serves; `connection` until then.
+    public var transport: FuseTransport { rings.areInUse ? .rings : .connection }
+
     /// Serves the file until it is unmounted, by whomever. Call once. Throws when the connection
-    /// breaks otherwise; the mount is then gone too.
-    public func run() throws(MountError) {
+    /// breaks otherwise; the mount is then gone too. `begins` is called once, by a thread that
+    /// serves, when it is known on which way requests come.
+    public func run(
+        begins: @escaping @Sendable (FuseTransport) -> Void = { _ in }
+    ) throws(MountError) {
         precondition(!hasRun.exchange(true, ordering: .relaxed), "a mount runs once")
         defer { session.close() }
-        var supervisor = Supervisor(Worker(file: file, session: session))
+        defer { rings.end() }
+        rings.tell(begins)
+        var supervisor = Supervisor(Worker(file: file, session: session, rings: rings))
         try supervisor.run()
     }
 

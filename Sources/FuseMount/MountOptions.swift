@@ -11,8 +11,10 @@ public struct MountOptions: Sendable {
     public var fileSystemName: String
     /// Shown in the folder `at` beside the file; nil: there is none.
     public var pasts: (any PastStates)?
-    /// Threads at most. One or two serve what does not block; each request that the device holds
-    /// up (a flush, a read from a disk, a full ring) keeps one more.
+    /// Requests through io_uring where the kernel offers that (Rings.swift).
+    public var usesRings: Bool
+    /// Threads at most that read the connection. One or two serve what does not block; each
+    /// request that the device holds up (a flush, a read from a disk, a full ring) keeps one more.
     public var threads: Int
 
     /// More than the kernel has requests outstanding in the background (`Operations.negotiate`), so
@@ -21,12 +23,22 @@ public struct MountOptions: Sendable {
 
     public init(
         allowOther: Bool = false, fileName: String = "disk.img",
-        fileSystemName: String = "logdisk", threads: Int = MountOptions.defaultThreads
+        fileSystemName: String = "logdisk", threads: Int = MountOptions.defaultThreads,
+        usesRings: Bool = true
     ) {
         precondition(threads > 0 && !fileName.isEmpty && !fileName.contains("/"))
         self.allowOther = allowOther
         self.fileName = fileName
         self.fileSystemName = fileSystemName
         self.threads = threads
+        self.usesRings = usesRings
     }
+}
+
+/// How requests of a mount come from the kernel.
+public enum FuseTransport: String, Sendable {
+    /// Read from the connection, a descriptor of /dev/fuse.
+    case connection = "dev-fuse"
+    /// Through io_uring, a queue for each processor.
+    case rings = "io-uring"
 }

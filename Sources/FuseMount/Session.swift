@@ -39,8 +39,8 @@ final class Session: Sendable {
             fuse_session_destroy(created)
             throw error
         }
-        // A mount point of this form hands libfuse a connection that is there already.
-        guard fuse_session_mount(created, "/dev/fd/\(descriptor)") == 0 else {
+        var io = ReplyRoute.customIO()
+        guard fuse_session_custom_io(created, &io, descriptor) == 0 else {
             Glibc.close(descriptor)
             fuse_session_destroy(created)
             umount2(mountPoint, Int32(MountPoint.detach))

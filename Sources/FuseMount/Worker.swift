@@ -4,7 +4,8 @@
 //     | unused     | request | payload of a write, or data of a read |
 //
 // A write request is 80 bytes of header and the payload, so the payload begins on a page. A read
-// request is the 80 bytes only, so the data read may lie where payloads lie.
+// request is the 80 bytes only, so the data read may lie where payloads lie. A reply is its header
+// of 16 bytes, just before the payload, and its body, in the payload's place.
 
 import CFuse
 import CLinux
@@ -13,16 +14,43 @@ import CLinux
     import Glibc
 #endif
 
+/// A request that was read from the connection.
+struct ConnectionReply: ReplyWay {
+    private static let replyHeaderBytes = MemoryLayout<fuse_out_header>.size
+
+    let connection: Int32
+    let payload: UnsafeMutableRawPointer
+
+    @inline(__always)
+    func beginsFlush(of file: ServedFile) { file.pool.beginsFlush() }
+
+    @inline(__always)
+    func send(_ unique: UInt64, bodyBytes: Int, error code: Int32) {
+        let count = Self.replyHeaderBytes + bodyBytes
+        let start = payload - Self.replyHeaderBytes
+        start.storeBytes(
+            of: fuse_out_header(len: UInt32(count), error: -code, unique: unique),
+            as: fuse_out_header.self)
+        // ENOENT: the request was given up meanwhile. ENODEV: the next read of the worker tells.
+        _ = Glibc.write(connection, start, count)
+    }
+}
+
 /// The work of each thread of a mount; shared by them, without state of its own.
 final class Worker: Sendable {
     private static let page = 4096
+    private static let headerBytes = MemoryLayout<fuse_in_header>.size
+    /// Where a write's payload begins, from the request's begin.
+    private static let payloadOffset = headerBytes + MemoryLayout<fuse_write_in>.size
 
     let file: ServedFile
     private let session: Session
+    private let rings: Rings
 
-    init(file: ServedFile, session: Session) {
+    init(file: ServedFile, session: Session, rings: Rings) {
         self.file = file
         self.session = session
+        self.rings = rings
     }
 
     /// Answers requests until the session ends.
@@ -39,10 +67,10 @@ final class Worker: Sendable {
             return
         }
         defer { munmap(memory, length) }
-        let request = memory + (page - DataRequest.payloadOffset)
-        let capacity = length - (page - DataRequest.payloadOffset)
+        let request = memory + (page - Self.payloadOffset)
+        let capacity = length - (page - Self.payloadOffset)
         let connection = session.descriptor
-        let libfuse = session.pointer
+        let way = ConnectionReply(connection: connection, payload: memory + page)
         var buffer = fuse_buf()
         buffer.mem = request
         buffer.fd = -1
@@ -56,12 +84,12 @@ final class Worker: Sendable {
             pool.endsToWait()
             if count > 0 {
                 hasAborted = false
-                if let data = DataRequest(request, count: count, connection: connection) {
+                if let data = Self.data(request, count: count, way) {
                     data.answer(from: file)
                     continue
                 }
                 buffer.size = count
-                fuse_session_process_buf(libfuse, &buffer)
+                answerByLibfuse(&buffer)
                 continue
             }
             switch code {
@@ -74,5 +102,32 @@ final class Worker: Sendable {
             default: pool.end(count == 0 ? EPIPE : code)
             }
         }
+    }
+    /// The `count` bytes of a request at `memory`; nil when they are for libfuse.
+    @inline(__always)
+    private static func data(
+        _ memory: UnsafeMutableRawPointer, count: Int, _ way: ConnectionReply
+    ) -> DataRequest<ConnectionReply>? {
+        guard count >= headerBytes else { return nil }
+        let header = memory.load(as: fuse_in_header.self)
+        guard Int(header.len) == count else { return nil }
+        return DataRequest(
+            header, arguments: memory + headerBytes, argumentBytes: count - headerBytes,
+            payload: way.payload, payloadBytes: count - payloadOffset, way: way)
+    }
+
+    private func answerByLibfuse(_ buffer: inout fuse_buf) {
+        let header = buffer.mem.load(as: fuse_in_header.self)
+        guard fuse_opcode(header.opcode) == FUSE_INIT else {
+            fuse_session_process_buf(session.pointer, &buffer)
+            return
+        }
+        if rings.areOffered(in: buffer), rings.prepare() {
+            ReplyRoute.initialization.process(&buffer, session)
+            rings.begin()
+        } else {
+            fuse_session_process_buf(session.pointer, &buffer)
+        }
+        rings.isDecided()
     }
 }

@@ -77,6 +77,7 @@ import Testing
     @Test func jsonKeysAreStable() throws {
         var full = report
         full.pid = 1
+        full.transport = ""
         full.durableTime = ""
         full.lastFlushTime = ""
         full.lastSnapshot = StatusReport.Snapshot(lsn: 0, time: "")
@@ -89,7 +90,7 @@ import Testing
                 "last_flush_time", "last_snapshot", "log_directory", "log_free_bytes",
                 "mount_point", "mounted", "pid", "problems", "published_lsn", "read_bytes", "reads",
                 "ring_bytes", "ring_used_bytes", "segment_bytes", "segment_count", "size_bytes",
-                "unarchived_bytes", "uptime_seconds", "uuid", "volume", "wal_bytes",
+                "transport", "unarchived_bytes", "uptime_seconds", "uuid", "volume", "wal_bytes",
                 "wal_bytes_max", "writers_held",
                 "writers_held_now", "writers_held_seconds", "writes", "written_bytes",
             ])

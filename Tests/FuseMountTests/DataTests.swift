@@ -6,7 +6,7 @@ import Foundation
 import FuseMount
 import Testing
 
-@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"))
+@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"), .onEveryTransport)
 struct DataTests {
     @Test(arguments: [UInt64(1), 2, 3])
     func randomReadsAndWritesMatchAPlainArray(seed: UInt64) throws {

@@ -4,7 +4,7 @@ import Foundation
 import FuseMount
 import Testing
 
-@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"))
+@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"), .onEveryTransport)
 struct MountTests {
     @Test func theFolderHoldsOneFile() throws {
         let test = try TestMount(MemoryDevice(byteCount: 1_234_944))

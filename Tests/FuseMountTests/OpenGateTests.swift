@@ -5,7 +5,7 @@ import Foundation
 import FuseMount
 import Testing
 
-@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"))
+@Suite(.enabled(if: canMount, "no FUSE here: /dev/fuse cannot be opened"), .onEveryTransport)
 struct OpenGateTests {
     private struct Failure: Error {}
 

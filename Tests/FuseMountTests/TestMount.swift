@@ -95,8 +95,36 @@ final class MemoryDevice: BlockDevice, @unchecked Sendable {
     }
 }
 
+/// Whether the kernel offers FUSE over io_uring here.
+let ringsAreOffered =
+    (try? String(contentsOfFile: "/sys/module/fuse/parameters/enable_uring", encoding: .utf8))?
+    .first == "Y"
+
+/// Runs every test of a suite on each way that requests can come: the connection, and rings where
+/// the kernel offers them (`RingTests` says when it does not).
+struct OnEveryTransport: SuiteTrait, TestTrait, TestScoping {
+    var isRecursive: Bool { true }
+
+    func provideScope(
+        for test: Test, testCase: Test.Case?,
+        performing function: @Sendable () async throws -> Void
+    ) async throws {
+        guard testCase != nil else { return try await function() }
+        for usesRings in ringsAreOffered ? [false, true] : [false] {
+            try await TestMount.$usesRings.withValue(usesRings) { try await function() }
+        }
+    }
+}
+
+extension Trait where Self == OnEveryTransport {
+    static var onEveryTransport: Self { OnEveryTransport() }
+}
+
 /// A mount in a fresh folder, served on a thread of its own.
 final class TestMount {
+    /// What mounts of the running test use.
+    @TaskLocal static var usesRings = true
+
     let device: MemoryDevice
     let mount: FuseMount
     let folder: String
@@ -107,6 +135,8 @@ final class TestMount {
     init(_ device: MemoryDevice = MemoryDevice(), options: MountOptions = MountOptions()) throws {
         self.device = device
         folder = try temporaryFolder()
+        var options = options
+        options.usesRings = Self.usesRings
         let mount = try FuseMount(device: device, mountPoint: folder, options: options)
         self.mount = mount
         let ended = ended

@@ -3,6 +3,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "clinux_fuse_ring.h"
 #include <sys/uio.h>
 
 // CRC32C (Castagnoli, reflected 0x82F63B78) of `count` bytes continued from `crc` (0 to start).

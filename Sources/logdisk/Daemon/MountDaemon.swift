@@ -87,7 +87,7 @@ final class MountDaemon: Sendable {
             service.shipping.withLock { $0 }?.stop()
         }
         do throws(MountError) {
-            try mount.run()
+            try mount.run { [log] transport in log.info("requests come by \(transport.rawValue)") }
         } catch { throw CommandFailure(error, object: mountPoint) }
     }
 
@@ -210,6 +210,7 @@ private final class MountTarget: ControlTarget {
     func status() -> StatusReport {
         var report = service.status()
         report.mountPoint = mountPoint
+        report.transport = mount.transport.rawValue
         return report
     }
 

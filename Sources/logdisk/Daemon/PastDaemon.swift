@@ -132,6 +132,7 @@ private final class PastTarget: ControlTarget {
         report.isMounted = true
         report.mountPoint = mount.mountPoint
         report.pid = getpid()
+        report.transport = mount.transport.rawValue
         report.uptimeSeconds = startedAt.seconds(to: .now)
         report.sizeBytes = device.byteCount
         let point = point.stamp

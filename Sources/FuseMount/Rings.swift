@@ -1,0 +1,237 @@
+// FUSE over io_uring (Linux 6.14; parameter enable_uring of the module fuse): the kernel hands a
+// request to a thread on the processor on which it came up, and takes the reply and hands over the
+// next one in a single call. Neither a wake-up across processors nor a second call is needed.
+//
+// Start:  INIT comes over the connection, with the offer ── prepare: all threads, each with its
+//         io_uring ── the reply accepts ── begin: the entries go to the kernel. From the reply on
+//         the kernel holds requests back until every queue has an entry; should that fail, it lets
+//         them come over the connection again.
+// Stays on the connection, and with it the workers: FORGET, INTERRUPT, what came before.
+// End:    the connection's end gives every entry back (ENOTCONN), or `end` calls the threads back.
+//
+// Threads: one for each entry, bound to the processor of its queue where that may be. A thread that
+// waits for a disk keeps only its own entry. The kernel prefers the entry that came back last, so
+// those in excess of what is under way at once just sleep.
+
+import CFuse
+import CLinux
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// The rings of one mount.
+final class Rings: Sendable {
+    /// More than the kernel lets run in the background, so that held-up writes do not stop reads.
+    private static let entriesPerQueue = 32
+    private static let backgroundMax: UInt16 = 24
+    /// Each processor that may ever be there costs `entriesPerQueue` threads; beyond, the
+    /// connection and its few threads serve as well.
+    static let processorsMax = 16
+
+    /// What the threads wait for after they are prepared.
+    private enum Signal {
+        static let wait: UInt32 = 0
+        static let begin: UInt32 = 1
+        static let giveUp: UInt32 = 2
+    }
+
+    let file: ServedFile
+    let session: Session
+    let largeBuffers = LargeBuffers()
+    /// An eventfd that ends all waiting; -1 when there is none.
+    let stop: Int32
+    private let isWanted: Bool
+    /// Whom to tell, once, on which way requests come.
+    private let listener = Mutex<(@Sendable (FuseTransport) -> Void)?>(nil)
+    private let threads = Mutex<[pthread_t]>([])
+    private let failures = Atomic<Int>(0)
+    private let isInUse = Atomic<Bool>(false)
+    /// Two futex words: the signal, and how many threads are prepared or have failed to. In memory
+    /// of their own, because the kernel needs their address. @unchecked: only used as atomics.
+    nonisolated(unsafe) private let words: UnsafeMutablePointer<Atomic<UInt32>>
+
+    init(file: ServedFile, session: Session, isWanted: Bool) {
+        self.file = file
+        self.session = session
+        self.isWanted = isWanted
+        stop = isWanted ? clinux_event_open() : -1
+        words = .allocate(capacity: 2)
+        words.initialize(to: Atomic(Signal.wait))
+        (words + 1).initialize(to: Atomic(0))
+    }
+
+    deinit {
+        words.deinitialize(count: 2)
+        words.deallocate()
+        if stop >= 0 { close(stop) }
+    }
+
+    /// Whether requests come this way.
+    var areInUse: Bool {
+        isInUse.load(ordering: .relaxed) && failures.load(ordering: .relaxed) == 0
+    }
+
+    func tell(_ body: @escaping @Sendable (FuseTransport) -> Void) {
+        listener.withLock { $0 = body }
+    }
+
+    // MARK: the start, by the worker that got INIT
+
+    /// Whether `buffer`, the kernel's INIT, offers rings, and they are wanted.
+    func areOffered(in buffer: fuse_buf) -> Bool {
+        let headerBytes = MemoryLayout<fuse_in_header>.size
+        guard isWanted, stop >= 0, let memory = buffer.mem,
+            buffer.size >= headerBytes + MemoryLayout<fuse_init_in>.size
+        else { return false }
+        let offer = (memory + headerBytes).load(as: fuse_init_in.self)
+        return offer.flags & UInt32(FUSE_INIT_EXT) != 0
+            && offer.flags2 & CLINUX_FUSE_OVER_IO_URING_2 != 0
+    }
+
+    /// Puts the acceptance into the reply to INIT.
+    static func accept(in reply: UnsafeMutablePointer<fuse_init_out>) {
+        reply.pointee.flags |= UInt32(FUSE_INIT_EXT)
+        reply.pointee.flags2 |= CLINUX_FUSE_OVER_IO_URING_2
+        reply.pointee.max_background = backgroundMax
+        reply.pointee.congestion_threshold = backgroundMax * 3 / 4
+    }
+
+    /// Starts a thread with an io_uring for every entry; false, and nothing is left, when that
+    /// cannot be.
+    func prepare() -> Bool {
+        guard let queues = PossibleProcessors.count, queues <= Self.processorsMax else {
+            return false
+        }
+        for entry in 0..<queues * Self.entriesPerQueue {
+            guard startThread(entry / Self.entriesPerQueue) else {
+                failures.wrappingAdd(1, ordering: .relaxed)
+                break
+            }
+        }
+        let started = UInt32(threads.withLock { $0.count })
+        while case let ready = words[1].load(ordering: .acquiring), ready < started {
+            _ = clinux_futex_wait(address(1), ready, -1)
+        }
+        if failures.load(ordering: .relaxed) == 0 { return true }
+        send(Signal.giveUp)
+        join()
+        return false
+    }
+
+    /// After the reply to INIT: the threads go to work.
+    func begin() {
+        isInUse.store(true, ordering: .relaxed)
+        send(Signal.begin)
+    }
+
+    /// INIT is answered, with or without rings.
+    func isDecided() {
+        let body = listener.withLock { $0 }
+        body?(areInUse ? .rings : .connection)
+    }
+
+    /// Returns when no thread is left. After the workers; also when nothing was begun.
+    func end() {
+        if stop >= 0 { clinux_event_raise(stop) }
+        join()
+    }
+
+    private func join() {
+        let all = threads.withLock { threads in
+            defer { threads = [] }
+            return threads
+        }
+        for thread in all { pthread_join(thread, nil) }
+    }
+
+    private func send(_ signal: UInt32) {
+        words[0].store(signal, ordering: .releasing)
+        _ = clinux_futex_wake(address(0), Int32.max)
+    }
+
+    private func address(_ word: Int) -> UnsafePointer<UInt32> {
+        UnsafeRawPointer(words + word).assumingMemoryBound(to: UInt32.self)
+    }
+
+    // MARK: the threads
+
+    /// What a thread begins with.
+    private final class Work: Sendable {
+        let rings: Rings
+        let queue: Int
+        init(_ rings: Rings, _ queue: Int) {
+            self.rings = rings
+            self.queue = queue
+        }
+    }
+
+    private func startThread(_ queue: Int) -> Bool {
+        var thread = pthread_t()
+        let work = Unmanaged.passRetained(Work(self, queue))
+        let code = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                let work = Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
+                work.rings.run(work.queue)
+                return nil
+            }, work.toOpaque())
+        guard code == 0 else {
+            work.release()
+            return false
+        }
+        threads.withLock { $0.append(thread) }
+        return true
+    }
+
+    private func run(_ queue: Int) {
+        clinux_thread_name("fuse-ring")
+        // Where the processor is offline or not for this process, another one does, only slower.
+        _ = clinux_bind_thread(Int32(queue))
+        // Whoever sends several requests at once is not interrupted by the first.
+        _ = clinux_thread_batch()
+        guard var worker = RingWorker(self) else {
+            failures.wrappingAdd(1, ordering: .relaxed)
+            return isReady()
+        }
+        isReady()
+        while words[0].load(ordering: .acquiring) == Signal.wait {
+            _ = clinux_futex_wait(address(0), Signal.wait, -1)
+        }
+        guard words[0].load(ordering: .acquiring) == Signal.begin else { return }
+        switch worker.serve(queue) {
+        // As long as a queue has none, the kernel sends its requests over the connection.
+        case .refused: failures.wrappingAdd(1, ordering: .relaxed)
+        case .ended(0): break
+        // Whoever waits for that entry's reply would wait for ever.
+        case .ended(let code): file.pool.end(code)
+        }
+    }
+
+    private func isReady() {
+        words[1].wrappingAdd(1, ordering: .releasing)
+        _ = clinux_futex_wake(address(1), 1)
+    }
+}
+
+/// The processors that may ever be there, online or not: the kernel has a queue for each.
+package enum PossibleProcessors {
+    static var count: Int? {
+        SystemText.contents(of: "/sys/devices/system/cpu/possible").flatMap(count(of:))
+    }
+
+    /// Of a list such as 0-3,8; nil when it is none.
+    package static func count(of list: String) -> Int? {
+        var sum = 0
+        for range in list.split(whereSeparator: { $0 == "," || $0 == "\n" }) {
+            let ends = range.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+            guard let first = ends.first ?? nil, let last = ends.last ?? nil, ends.count <= 2,
+                first <= last
+            else { return nil }
+            sum += last - first + 1
+        }
+        return sum > 0 ? sum : nil
+    }
+}
