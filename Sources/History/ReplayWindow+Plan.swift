@@ -57,8 +57,8 @@ extension ReplayWindow {
             flush()
         }
 
-        /// Joins copies of one source whose blocks lie close together in the file. Of the tail of the
-        /// log some records are a group, or all where only one pass is cheap.
+        /// Joins copies of one source whose blocks lie close together in the file. Of the tail of
+        /// the log some records are a group, or all where only one pass is cheap.
         private static func groups(_ copies: [Copy], _ view: PointInTimeView) -> [Range<Int>] {
             var groups: [Range<Int>] = []
             var begin = 0
@@ -88,9 +88,9 @@ extension ReplayWindow {
             return groups
         }
 
-        /// The parts of granules that no copy fills, which shall be zeros. Every granule of a run is
-        /// touched by an extent, so these parts lie at the extents' ends. `copies` come in the order
-        /// of addresses.
+        /// The parts of granules that no copy fills, which shall be zeros. Every granule of a run
+        /// is touched by an extent, so these parts lie at the extents' ends. `copies` come in the
+        /// order of addresses.
         private static func uncovered(_ copies: [Copy], _ runs: [Run]) -> [Range<Int>] {
             var found: [Range<Int>] = []
             var position = 0

@@ -96,8 +96,8 @@ extension ProtectedVolume {
 // MARK: - for shipping
 
 extension ProtectedVolume {
-    /// Sleeps until a record after `lsn` is durable, the volume closes, or `isWoken`, which is asked
-    /// after each wake-up.
+    /// Sleeps until a record after `lsn` is durable, the volume closes, or `isWoken`, which is
+    /// asked after each wake-up.
     public func waitForRecords(after lsn: LSN, or isWoken: () -> Bool) {
         while !isStopping.load(ordering: .sequentiallyConsistent) {
             let ticket = log.progress.ticket()

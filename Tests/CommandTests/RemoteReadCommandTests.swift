@@ -1,5 +1,5 @@
-// Reading a volume at a log server, and adopting one: bad inputs by table. No server is needed: what
-// is refused here is refused before one is asked, or because none answers.
+// Reading a volume at a log server, and adopting one: bad inputs by table. No server is needed:
+// what is refused here is refused before one is asked, or because none answers.
 
 import Foundation
 import Testing

@@ -7,7 +7,8 @@
 //
 // All is made in VOL.adopting. What fails or dies before the takeover has changed nothing at the
 // server; what dies after it is done again from the start, with a takeover of its own. One writer
-// wins because a takeover names the generation that it follows: of two with the same one is refused.
+// wins because a takeover names the generation that it follows: of two with the same one is
+// refused.
 //
 // The base snapshot carries on the digest of the remote's newest log, and LSNs go on behind it, so
 // what is written here follows at the remote without a break. Where the remote cannot restore its
@@ -31,7 +32,8 @@ final class Adoption {
     struct Outcome {
         /// The state that was had back.
         var restored: Stamp
-        /// LSNs go on behind it; later than `restored` where the remote had lost the newest records.
+        /// LSNs go on behind it; later than `restored` where the remote had lost the newest
+        /// records.
         var start: Stamp
         var generation: UInt64
     }

@@ -1,7 +1,7 @@
 // The process of a past mount: shows the volume as it was at one point, read-only, until unmounted.
 // The volume itself may be mounted elsewhere and go on; the lease keeps pruning away from what is
-// read here. A control socket of its own answers status and unmount; it lies in the volume's folder,
-// or, where there is none of this machine, in a folder of the user's (RuntimeFolder).
+// read here. A control socket of its own answers status and unmount; it lies in the volume's
+// folder, or, where there is none of this machine, in a folder of the user's (RuntimeFolder).
 
 import BlockModel
 import CommandText

@@ -45,32 +45,13 @@ struct VolumeHistory {
             }
             return
         }
-        let storage = DiskStorage()
-        var missing: CommandFailure?
-        var superblock: Superblock?
-        var logs = location.path
-        do throws(CommandFailure) {
-            let found = try location.superblock()
-            guard found.state == .ready else {
-                throw CommandFailure(
-                    VolumeError.halfCreated(location.path), object: location.object)
-            }
-            superblock = found
-            logs = VolumeFolder.logDirectory(location.path, found)
-        } catch {
-            guard error.status == .damaged, storage.isDirectory(logs + "/segments") else {
-                throw error
-            }
-            missing = error
-        }
+        let (superblock, logs, unreadable) = try Self.place(location)
         self.superblock = superblock
-        guard storage.isDirectory(logs + "/segments") else {
-            throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
-        }
+        var missing = unreadable
         let ground = try location.ground()
         self.ground = ground
         let store = ground.history(
-            DirectoryStore(storage: storage, directory: logs + "/segments"))
+            DirectoryStore(storage: DiskStorage(), directory: logs + "/segments"))
         self.store = store
         var tail: WALTail?
         if let superblock, let client = try location.client(superblock) {
@@ -89,7 +70,8 @@ struct VolumeHistory {
         } else if let superblock {
             isMounted = false
             do {
-                tail = try WALTail(directory: logs + "/wal", superblock: superblock, on: storage)
+                tail = try WALTail(
+                    directory: logs + "/wal", superblock: superblock, on: DiskStorage())
             } catch {
                 missing = CommandFailure(
                     RecoveryFailure.volumeError(error), object: location.object)
@@ -104,6 +86,34 @@ struct VolumeHistory {
             try HistoryCatalogue(
                 store: store, volume: volume, tail: tail, base: ground.base?.view)
         }
+    }
+
+    /// The superblock of a volume of this machine, and where its log lies. Where both copies are
+    /// damaged the segments may be readable all the same: then there is none, and the reason.
+    private static func place(
+        _ location: VolumeLocation
+    ) throws(CommandFailure) -> (Superblock?, logs: String, CommandFailure?) {
+        var superblock: Superblock?
+        var logs = location.path
+        var missing: CommandFailure?
+        do throws(CommandFailure) {
+            let found = try location.superblock()
+            guard found.state == .ready else {
+                throw CommandFailure(
+                    VolumeError.halfCreated(location.path), object: location.object)
+            }
+            superblock = found
+            logs = VolumeFolder.logDirectory(location.path, found)
+        } catch {
+            guard error.status == .damaged, DiskStorage().isDirectory(logs + "/segments") else {
+                throw error
+            }
+            missing = error
+        }
+        guard DiskStorage().isDirectory(logs + "/segments") else {
+            throw CommandFailure(VolumeError.logDirectoryMissing(logs), object: location.object)
+        }
+        return (superblock, logs, missing)
     }
 
     /// The failure, if the mount could not do it.
