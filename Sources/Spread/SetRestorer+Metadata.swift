@@ -2,9 +2,13 @@
 
 import DiskIO
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 extension SetRestorer {
     /// Links, nodes and metadata; folders last, from the inside out.
-    private func finish() throws {
+    func finish() throws {
         for (index, source) in manifest.sources.enumerated() where wanted[index][0] {
             var made: [UInt32: Int] = [:]
             for row in source.table.rows.indices

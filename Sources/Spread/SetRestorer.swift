@@ -25,17 +25,17 @@ public struct RestoreReport: Sendable {
 
 public final class SetRestorer {
     private let set: FoundSet
-    private let manifest: Manifest
-    private let output: Folder
+    let manifest: Manifest
+    let output: Folder
     private let isCancelled: () -> Bool
     private let progress: (UInt64) -> Void
-    private var wanted: [[Bool]] = []
+    var wanted: [[Bool]] = []
     private var bad: Set<Int> = []
     private var done: Set<Int> = []
     private var faults: [EntryOrigin: String] = [:]
-    private var restored: Set<EntryOrigin> = []
-    private var report = RestoreReport()
-    private var parentFolder: (place: [UInt8], folder: Folder)?
+    var restored: Set<EntryOrigin> = []
+    var report = RestoreReport()
+    var parentFolder: (place: [UInt8], folder: Folder)?
 
     /// `output` is an empty folder. nil for a set without manifest.
     public init?(
