@@ -292,8 +292,9 @@ public final class SpreadRun: @unchecked Sendable {
         order(.end)
         lock.lock()
         defer { lock.unlock() }
-        // One that does not come back is left alone: its thread ends with the process.
-        while !workers.allSatisfy({ $0.isLost || $0.hasEnded }) {
+        // One that was lost and does not come back is left alone: its thread ends with the process.
+        let patience = Date(timeIntervalSinceNow: 5)
+        while !workers.allSatisfy({ $0.hasEnded || $0.isLost && Date() > patience }) {
             _ = lock.wait(until: Date(timeIntervalSinceNow: 0.1))
         }
         return SpreadReport(
