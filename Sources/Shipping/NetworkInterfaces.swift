@@ -110,18 +110,29 @@ public enum NetworkInterfaces {
         text(path).flatMap { UInt64($0.filter { !$0.isWhitespace }) }
     }
 
-    public static func exists(_ interface: String) -> Bool {
-        !interface.contains("/")
-            && FileManager.default.fileExists(
-                atPath: "/sys/class/net/\(interface)")
-    }
+    public static func exists(_ interface: String) -> Bool { bytes(interface) != nil }
 
     /// Bytes received and sent since the interface came up; nil where there is none.
     public static func bytes(_ interface: String) -> UInt64? {
-        let folder = "/sys/class/net/\(interface)/statistics"
-        guard let received = number(folder + "/rx_bytes"), let sent = number(folder + "/tx_bytes")
-        else { return nil }
-        return received &+ sent
+        // Not /sys/class/net: that shows the interfaces of the network namespace in which it was
+        // mounted, this one those of our own.
+        text("/proc/net/dev").flatMap { bytes(of: interface, in: $0) }
+    }
+
+    /// The same from the text of /proc/net/dev: two lines of headings, then `name:` and eight
+    /// numbers received (bytes first) and eight sent.
+    package static func bytes(of interface: String, in table: String) -> UInt64? {
+        for line in table.split(separator: "\n").dropFirst(2) {
+            guard let colon = line.lastIndex(of: ":"),
+                line[..<colon].drop(while: { $0 == " " }) == interface[...]
+            else { continue }
+            let numbers = line[line.index(after: colon)...].split(separator: " ")
+            guard numbers.count >= 9, let received = UInt64(numbers[0]),
+                let sent = UInt64(numbers[8])
+            else { return nil }
+            return received &+ sent
+        }
+        return nil
     }
 
     /// Bytes a second that the link can carry; nil where the kernel does not know (loopback,
