@@ -28,9 +28,9 @@ extension Folder {
     public func createFolders(_ name: [UInt8], permissions: UInt32 = 0o700) throws(IOError) {
         do throws(IOError) {
             try createFolder(name, permissions: permissions)
-        } catch where error.code == EEXIST {
+        } catch  where error.code == EEXIST {
             return
-        } catch where error.code == ENOENT {
+        } catch  where error.code == ENOENT {
             guard let slash = name.lastIndex(of: UInt8(ascii: "/")) else { throw error }
             try createFolders(Array(name[..<slash]), permissions: permissions)
             try createFolder(name, permissions: permissions)
@@ -91,9 +91,9 @@ extension Folder {
         do throws(IOError) {
             try remove(name)
             return
-        } catch where error.code == ENOENT {
+        } catch  where error.code == ENOENT {
             return
-        } catch where error.code == EISDIR || error.code == EPERM || error.code == EBUSY {}
+        } catch  where error.code == EISDIR || error.code == EPERM || error.code == EBUSY {}
         let below = try folder(name)
         for child in try below.list() { try below.removeTree(child) }
         try removeFolder(name)

@@ -213,7 +213,9 @@ final class DeviceWorker: @unchecked Sendable {
             try copy.perform()
         } catch {
             run.lock.withLock { if run.states[item] == .writing { run.states[item] = .waiting } }
-            if error.leavesDeviceWell { try asked { () throws(DeviceFailure) in try device.drop() } }
+            if error.leavesDeviceWell {
+                try asked { () throws(DeviceFailure) in try device.drop() }
+            }
             guard case .item(let reason) = error else { throw error }
             run.lock.withLock { refused.append((item, reason)) }
             return

@@ -135,7 +135,8 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
                 let head = Journal.head(identity, deviceID: deviceID)
                 try Self.write(head, to: Self.journalName, in: work)
             }
-            let reserve = try work.file(Self.reserveName, OpenOptions(.readWrite, creation: .ifMissing))
+            let reserve = try work.file(
+                Self.reserveName, OpenOptions(.readWrite, creation: .ifMissing))
             if reserveBytes > 0 { try reserve.allocate(offset: 0, count: reserveBytes) }
             let file = try work.file(Self.journalName, OpenOptions(.readWrite))
             // Behind the valid records; what is torn there is overwritten.
@@ -315,7 +316,7 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
             item.place == 0
             ? Self.filePath(item.source, item.path) : Self.segmentPath(item.place - 1)
         try on { () throws(IOError) in
-            do throws(IOError) { try work.remove(path) } catch where error.isMissing {}
+            do throws(IOError) { try work.remove(path) } catch  where error.isMissing {}
         }
         pending += Journal.item(item, isTakenBack: true)
     }

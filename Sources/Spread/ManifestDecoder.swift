@@ -25,7 +25,9 @@ public struct ManifestDecoder {
         bytes.withUnsafeBytes { decode($0) }
     }
 
-    private init(_ bytes: UnsafeRawBufferPointer, end: Int) { (self.bytes, self.end) = (bytes, end) }
+    private init(_ bytes: UnsafeRawBufferPointer, end: Int) {
+        (self.bytes, self.end) = (bytes, end)
+    }
 
     // MARK: - fields
 

@@ -114,7 +114,8 @@ public final class OpticalDevice: FolderDevice, @unchecked Sendable {
                 "-graft-points",
             ]
         for part in ["MANIFEST", "DEVICE", "files", "segments"] {
-            words.append("\(Self.graft("/\(identity.name)/\(part)"))=\(Self.graft("\(work)/\(part)"))")
+            words.append(
+                "\(Self.graft("/\(identity.name)/\(part)"))=\(Self.graft("\(work)/\(part)"))")
         }
         try Self.run(program.path, words)
         try on { () throws(IOError) in

@@ -72,7 +72,9 @@ public struct SegmentHeader: Sendable, Hashable {
         // The number's own length decides; one more digit at a border changes nothing else.
         var bytes = Self.unit
         let missing = digest == nil ? 63 : 0
-        while text.count + missing + "header-bytes \(bytes)\n".utf8.count + Self.checksumBytes > bytes {
+        while text.count + missing + "header-bytes \(bytes)\n".utf8.count + Self.checksumBytes
+            > bytes
+        {
             bytes += Self.unit
         }
         line("header-bytes", "\(bytes)")

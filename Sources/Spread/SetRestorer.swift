@@ -350,7 +350,8 @@ extension SetRestorer {
         }
     }
 
-    private func parent(of row: Int, _ source: ManifestSource) throws(IOError) -> (Folder, [UInt8]) {
+    private func parent(of row: Int, _ source: ManifestSource) throws(IOError) -> (Folder, [UInt8])
+    {
         if row == 0 { return (output, source.name) }
         let folder = Int(source.table.rows[row].parent)
         let path = source.table.path(folder)

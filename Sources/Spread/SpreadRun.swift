@@ -243,7 +243,8 @@ public final class SpreadRun: @unchecked Sendable {
     /// After a failure behind the items: there may be new ones.
     private func goesBack() -> Bool {
         lock.withLock {
-            let isBack = states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
+            let isBack =
+                states.contains(.waiting) || workers.contains { !$0.isComplete && $0.isNew }
             for worker in workers { worker.isNew = false }
             if isBack || isStopping { phase = .items }
             return isBack
@@ -291,8 +292,9 @@ public final class SpreadRun: @unchecked Sendable {
         order(.end)
         lock.lock()
         defer { lock.unlock() }
-        // One that does not come back is left alone: its thread ends with the process.
-        while !workers.allSatisfy({ $0.isLost || $0.hasEnded }) {
+        // One that was lost and does not come back is left alone: its thread ends with the process.
+        let patience = Date(timeIntervalSinceNow: 5)
+        while !workers.allSatisfy({ $0.hasEnded || $0.isLost && Date() > patience }) {
             _ = lock.wait(until: Date(timeIntervalSinceNow: 0.1))
         }
         return SpreadReport(

@@ -120,7 +120,8 @@ public final class SpreadSource: Sendable {
         let slash = whole.lastIndex(of: "/") ?? whole.startIndex
         let name = Array(whole[whole.index(after: slash)...].utf8)
         baseName = kind == .content ? Array((digest ?? []).hexText.utf8) : Self.lastName(path)
-        place = .file(try Folder(slash == whole.startIndex ? "/" : String(whole[..<slash])), name: name)
+        place = .file(
+            try Folder(slash == whole.startIndex ? "/" : String(whole[..<slash])), name: name)
         topNames = nil
         holding = nil
     }

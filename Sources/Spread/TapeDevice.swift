@@ -119,7 +119,10 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
             TapeBlock(
                 kind: "label",
                 fields: [
-                    ("set", String(decoding: PercentText.encoded(identity.name.utf8), as: UTF8.self)),
+                    (
+                        "set",
+                        String(decoding: PercentText.encoded(identity.name.utf8), as: UTF8.self)
+                    ),
                     ("set-id", identity.id.hexText), ("device-id", deviceID.hexText),
                     ("created", "\(identity.created)"),
                 ]

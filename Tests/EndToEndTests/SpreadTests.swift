@@ -209,6 +209,29 @@ extension EndToEnd {
             }
         }
 
+        @Test(needs("root", "loop"))
+        func aBlockDevice() throws {
+            try Scratch.with { scratch in
+                let file = scratch.path("disk")
+                try scratch.run("bash", "-c", "head -c 3145728 /dev/urandom > \"$0\"", file)
+                let disk = try LoopDevice.attach(file, in: scratch)
+                let folders = try ["a", "b"].map { try scratch.newFolder($0) }
+                let devices = folders.flatMap { ["--device", "dir:\($0)"] }
+                let run = try scratch.start(
+                    [Machine.logdisk, "spread", "run", disk, "--set", "s"] + devices, input: nil
+                ).wait()
+                try #require(run.status == 0, "\(run)")
+                let output = scratch.path("restored")
+                let back = try scratch.start(
+                    [Machine.logdisk, "spread", "restore", "--set", "s", "--output", output]
+                        + devices, input: nil
+                ).wait()
+                try #require(back.status == 0, "\(back)")
+                let name = disk.split(separator: "/").last.map(String.init) ?? ""
+                #expect(try digest(scratch, "\(output)/\(name)") == digest(scratch, file))
+            }
+        }
+
         /// A split file by dd alone, from the headers that head shows.
         @Test(needs())
         func reassembledByDD() throws {

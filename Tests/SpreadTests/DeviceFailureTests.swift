@@ -99,9 +99,10 @@ import Testing
             let run = SpreadRun(
                 job.identity, job.sources, job.devices, SpreadWorld.careful)
             let report = run.run(job.plan, job.origins, resuming: job.resumed)
-            #expect(report.isComplete && report.missing.isEmpty)
+            #expect(report.isComplete && report.missing.isEmpty, "crash \(crash): \(report)")
             let starts = again.reduce(0) { $0 + ($1.counts[.start] ?? 0) }
-            #expect(starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
+            #expect(
+                starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
             #expect(try world.restored(["device0", "device1"]).differences.isEmpty)
         }
     }
@@ -120,20 +121,22 @@ import Testing
         }
     }
 
+    /// Each device waits in its first write until the other one is in one.
     @Test func twoWritesAtOnce() throws {
         let world = try SpreadWorld()
-        for i in 0..<8 { try world.write("f\(i)", 200_000) }
-        let log = Mutex<(open: Int, most: Int)>((0, 0))
-        try world.run(try world.devices(2)) { event in
-            log.withLock {
-                switch event {
-                case .itemStarted: $0.open += 1
-                case .itemWritten: $0.open -= 1
-                default: break
+        for i in 0..<8 { try world.write("f\(i)", 20_000) }
+        let devices = try world.devices(2)
+        let arrived = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
+        let met = Mutex(0)
+        for (index, device) in devices.enumerated() {
+            device.firstAppend = {
+                arrived[1 - index].signal()
+                if arrived[index].wait(timeout: .now() + 60) == .success {
+                    met.withLock { $0 += 1 }
                 }
-                $0.most = max($0.most, $0.open)
             }
         }
-        #expect(log.withLock { $0.most } == 2)
+        #expect(try world.run(devices).isComplete)
+        #expect(met.withLock { $0 } == 2)
     }
 }

@@ -39,8 +39,9 @@ import Testing
         let (report, differences) = try world.restored(["device0", "device1"])
         #expect(!report.missing.isEmpty)
         #expect(report.missing.allSatisfy { $0.reason.contains("dir:device2") })
-        #expect(Set(report.missing.map { String($0.path.dropFirst("source/".count)) })
-            == Set(differences), "what is there is right, what is not is listed")
+        #expect(
+            Set(report.missing.map { String($0.path.dropFirst("source/".count)) })
+                == Set(differences), "what is there is right, what is not is listed")
     }
 
     @Test func damageIsFoundAndNeverRestored() throws {
@@ -93,6 +94,31 @@ import Testing
         try world.writeSmallTree()
         try world.run(try world.devices(2))
         #expect(throws: JobFailure.self) { try world.run(try world.devices(2)) }
+    }
+
+    @Test func byContent() throws {
+        let world = try SpreadWorld()
+        try world.write("a", 3000)
+        let bytes = try #require(FileManager.default.contents(atPath: world.source + "/a"))
+        try world.run(try world.devices(1))
+        let device = FolderDevice(name: "dir:device0", folder: world.path("device0"))
+        let one = try #require(SetFinder.find([device]).sets.first)
+        let digest = try #require(one.manifest?.items.first?.digest.bytes).hexText
+        let output = world.path("output")
+        try #require(mkdir(output, 0o755) == 0)
+        let restorer = try #require(SetRestorer(one, into: try Folder(output)))
+        #expect(restorer.select([Array("id:\(digest)".utf8)]).isEmpty)
+        #expect(try restorer.restore().files == 1)
+        #expect(FileManager.default.contents(atPath: output + "/source/a") == bytes)
+        // As a source: the name must be the content's.
+        let store = world.path("store")
+        try #require(mkdir(store, 0o755) == 0)
+        try bytes.write(to: URL(fileURLWithPath: "\(store)/\(digest)"))
+        let source = try SpreadSource(contentID: "\(digest)@\(store)", origin: "id")
+        #expect(try ScannedSources([source]).sources[0].name == Array(digest.utf8))
+        #expect(throws: SourceFailure.self) {
+            try SpreadSource(contentID: "00@\(store)", origin: "id")
+        }
     }
 
     // MARK: - other drivers

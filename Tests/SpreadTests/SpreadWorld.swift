@@ -15,6 +15,8 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     let below: BackupDevice
     /// Which call fails, counted from 0, and with what. From then on everything does if `isFinal`.
     var plan: (call: Call, skip: Int, failure: DeviceFailure, isFinal: Bool)?
+    /// Called in the first write.
+    var firstAppend: (() -> Void)?
     private(set) var counts: [Call: Int] = [:]
     private var dead: DeviceFailure?
 
@@ -48,6 +50,8 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     }
     override func append(_ bytes: UnsafeRawBufferPointer) throws(DeviceFailure) {
         try count(.append)
+        firstAppend?()
+        firstAppend = nil
         try below.append(bytes)
     }
     override func skip(_ count: UInt64) throws(DeviceFailure) { try below.skip(count) }

@@ -18,8 +18,10 @@ struct SpreadRunCommand: ParsableCommand {
             0, or 3 with a list of what is missing.
             """)
 
-    @Argument(help: ArgumentHelp("Folders, files, disks, vol:VOL@TARGET, log:VOL, id:SHA256@DIR.",
-        valueName: "SOURCE"))
+    @Argument(
+        help: ArgumentHelp(
+            "Folders, files, disks, vol:VOL@TARGET, log:VOL, id:SHA256@DIR.",
+            valueName: "SOURCE"))
     var sources: [String] = []
 
     @OptionGroup var devices: DeviceArguments
@@ -40,7 +42,8 @@ struct SpreadRunCommand: ParsableCommand {
     var alsoRewriteWritten = false
 
     @Option(
-        help: ArgumentHelp("Take a device as gone that does not answer so long.",
+        help: ArgumentHelp(
+            "Take a device as gone that does not answer so long.",
             valueName: "DURATION"))
     var timeout = "5m"
 
@@ -87,7 +90,8 @@ struct SpreadRunCommand: ParsableCommand {
         options.plan = try planning.options(sources: texts, isList: false)
         if let given { options.plan = given.options }
         if let parallel, parallel < 1 {
-            throw CommandFailure(.usage, "", "--parallel \(parallel) is not possible", hint: "1 or more")
+            throw CommandFailure(
+                .usage, "", "--parallel \(parallel) is not possible", hint: "1 or more")
         }
         options.parallel = parallel
         options.alsoRewriteWritten = alsoRewriteWritten
@@ -188,7 +192,8 @@ struct SpreadRunCommand: ParsableCommand {
             let name = job.sources.sources[source].name
             report.missing.append(
                 .init(
-                    path: Spread.PathText.text(name + (what.path.isEmpty ? [] : [0x2F] + what.path)),
+                    path: Spread.PathText.text(
+                        name + (what.path.isEmpty ? [] : [0x2F] + what.path)),
                     offset: 0, size: 0, reason: what.reason))
         }
         try tell(report, seconds: start.seconds(to: .now))

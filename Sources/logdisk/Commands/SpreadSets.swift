@@ -150,7 +150,8 @@ struct SpreadVerify: ParsableCommand {
     func run() throws {
         Interruption.begin()
         let found = try SetPlace.find(devices, name: set, isQuiet: output.json)
-        let sets = try set.map { name throws(CommandFailure) in [try found.one(name)] } ?? found.sets
+        let sets =
+            try set.map { name throws(CommandFailure) in [try found.one(name)] } ?? found.sets
         var worst = ExitStatus.done
         var all: [JSON] = []
         for one in sets where one.isComplete || one.isDamaged {

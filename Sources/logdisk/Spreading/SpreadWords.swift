@@ -97,11 +97,14 @@ final class SpreadProgress {
         guard !isSilent else { return }
         let parts = devices.map { device -> String in
             let share =
-                device.plannedBytes == 0 ? 1 : Double(device.doneBytes) / Double(device.plannedBytes)
+                device.plannedBytes == 0
+                ? 1 : Double(device.doneBytes) / Double(device.plannedBytes)
             let cells = Int(min(share, 1) * 10)
-            let bar = String(repeating: "#", count: cells) + String(repeating: ".", count: 10 - cells)
+            let bar =
+                String(repeating: "#", count: cells) + String(repeating: ".", count: 10 - cells)
             let name = device.name.split(separator: "/").last.map(String.init) ?? device.name
-            return device.isLost ? "\(name) [  gone  ]" : "\(name) [\(bar)] \(Int(min(share, 1) * 100))%"
+            return device.isLost
+                ? "\(name) [  gone  ]" : "\(name) [\(bar)] \(Int(min(share, 1) * 100))%"
         }
         let line = String(parts.joined(separator: "  ").prefix(max(0, Terminal.width - 1)))
         Terminal.write("\r\u{1B}[K" + line, to: 2)
