@@ -1,4 +1,5 @@
-// What walking and rebuilding file trees needs, and the ioctls of tape drives; contracts in clinux.h.
+// What walking and rebuilding file trees needs, and the ioctls of tape drives; contracts in
+// clinux.h.
 #define _GNU_SOURCE
 #include "clinux.h"
 #include <errno.h>

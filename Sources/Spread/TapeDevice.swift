@@ -5,8 +5,8 @@
 //   label |  item item … journal |  item … journal |  …  manifest |  end |
 //
 //   label     a TapeBlock `label`: ids and name of the set, the id of this device
-//   item      a SegmentHeader without digest, the bytes in records of 64 KiB (the last one shorter),
-//             the same header with the digest
+//   item      a SegmentHeader without digest, the bytes in records of 64 KiB (the last one
+//             shorter), the same header with the digest
 //   journal   a TapeBlock `journal`, then the Journal's records of the items since the last one
 //   manifest  a TapeBlock `manifest` with the number of bytes, then the bytes in records
 //   end       a TapeBlock `end`: the set is complete

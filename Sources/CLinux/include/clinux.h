@@ -102,7 +102,8 @@ static inline uint64_t clinux_load_seq64(const uint64_t *word) {
 // Opens `path` below the folder `folder_fd`: no symbolic link is followed anywhere, and nothing
 // above the folder is reached (openat2; without it only the last name is guarded). fd or -errno.
 int clinux_open_beneath(int folder_fd, const char *path, int flags, uint32_t mode);
-// Fills `target` with raw directory entries (struct linux_dirent64). Bytes, 0 at the end, or -errno.
+// Fills `target` with raw directory entries (struct linux_dirent64). Bytes, 0 at the end, or
+// -errno.
 int64_t clinux_directory_entries(int fd, void *target, size_t size);
 // Extended attributes of what `name` is in the folder `folder_fd`, without following a symbolic
 // link; `name` "" is the folder itself. Sizes, or -errno. `list` gives names, each ended by a zero.
