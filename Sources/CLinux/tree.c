@@ -1,4 +1,4 @@
-// What walking and rebuilding file trees needs, and the ioctls of tape drives; the contracts are in
+// What walking and rebuilding file trees needs, and the ioctls of tape drives; contracts in
 // clinux.h.
 #define _GNU_SOURCE
 #include "clinux.h"

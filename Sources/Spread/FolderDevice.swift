@@ -29,7 +29,7 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
     private var pending: [UInt8] = []
     private var current: Current?
     private var readFolder: (set: SetOnDevice, folder: Folder)?
-    var lastParent: (path: [UInt8], folder: Folder)?
+    private var lastParent: (path: [UInt8], folder: Folder)?
 
     private struct Current {
         var file: DiskFile
@@ -147,40 +147,6 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         }
     }
 
-    /// A small file, whole and durable.
-    static func write(_ bytes: [UInt8], to name: [UInt8], in folder: Folder) throws(IOError) {
-        let file = try folder.file(
-            name, OpenOptions(.readWrite, creation: .ifMissing), permissions: 0o644)
-        defer { file.close() }
-        try file.truncate(to: 0)
-        try Self.write(bytes, to: file, at: 0)
-        try file.sync()
-    }
-
-    static func write(_ bytes: [UInt8], to file: StorageFile, at offset: UInt64) throws(IOError) {
-        var failure: IOError?
-        bytes.withUnsafeBytes { raw in
-            do throws(IOError) { try file.write(raw, at: offset) } catch { failure = error }
-        }
-        if let failure { throw failure }
-    }
-
-    static func contents(_ folder: Folder, _ name: [UInt8]) throws(IOError) -> [UInt8] {
-        let file = try folder.file(name, OpenOptions(.readOnly))
-        defer { file.close() }
-        let size = try file.size()
-        guard size < 1 << 40 else { throw IOError(.read, file.path, 27) }
-        var bytes = [UInt8](repeating: 0, count: Int(size))
-        var failure: IOError?
-        bytes.withUnsafeMutableBytes { target in
-            do throws(IOError) {
-                try file.readZeroExtended(into: target, at: 0)
-            } catch { failure = error }
-        }
-        if let failure { throw failure }
-        return bytes
-    }
-
     open override func start(_ item: ItemToStore) throws(DeviceFailure) {
         guard let work else { throw .broken("\(name): not begun") }
         let isPlain = canBePlain(item)
@@ -235,6 +201,29 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
             RememberedItem(
                 source: item.header.source, path: item.header.path, offset: item.header.offset,
                 size: item.header.size, stamp: item.stamp, digest: digest, place: place))
+    }
+
+    /// Gives the item its own name; false where this file system cannot, or has that name already
+    /// (names that differ only in case are one there).
+    private func becomesPlain(_ item: ItemToStore, _ work: Folder) throws(IOError) -> Bool {
+        let target = Self.filePath(item.header.source, item.header.path)
+        do throws(IOError) {
+            let slash = target.lastIndex(of: 0x2F) ?? 0
+            let parentPath = Array(target[..<slash])
+            if lastParent?.path != parentPath {
+                try Self.createFolders(parentPath, in: work)
+                lastParent = (parentPath, try work.folder(parentPath))
+            }
+            guard let parent = lastParent?.folder else { return false }
+            let name = Array(target[(slash + 1)...])
+            if parent.exists(name) { return false }
+            if let row = item.metadata { Self.decorate(work, row, item.attributes) }
+            try work.rename(Self.itemName, to: name, in: parent)
+            return true
+        } catch {
+            if case .item = DeviceFailure(error) { return false }
+            throw error
+        }
     }
 
     open override func sync() throws(DeviceFailure) {

@@ -58,7 +58,10 @@ struct ItemCopy {
                         size: size))
                 return
             case .stopped:
-                run.lock.withLock { run.states[index] = .waiting }
+                // Unless the device is lost: then the item is planned elsewhere already.
+                run.lock.withLock {
+                    if run.states[index] == .writing { run.states[index] = .waiting }
+                }
                 return
             case .unreadable(let reason):
                 run.giveUp(task.origin, task.text, task.item, reason)

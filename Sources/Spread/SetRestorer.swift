@@ -24,7 +24,7 @@ public struct RestoreReport: Sendable {
 }
 
 public final class SetRestorer {
-    private let set: FoundSet
+    let set: FoundSet
     let manifest: Manifest
     let output: Folder
     private let isCancelled: () -> Bool
@@ -151,7 +151,7 @@ public final class SetRestorer {
             let source = manifest.sources[Int(origin.source)]
             try? output.remove(place(origin, source))
         }
-        try finish()
+        try finishTree()
         report.files = restored.count
         return report
     }

@@ -106,6 +106,14 @@ private struct PlanJSON: Decodable {
         #expect(run.code == 0 && run.error.contains("one device: nothing is spread"))
     }
 
+    @Test func noDeviceIsThere() throws {
+        let run = try makeSandbox().run(["spread", "plan", "data", "--device", "dir:none"])
+        #expect(run.code == 14)
+        #expect(run.errorLines.first?.contains("dir:none is not available") ?? false)
+        #expect(run.errorLines.dropFirst().first?.contains("no device is available") ?? false)
+        #expect(run.errorLines.last?.hasPrefix("hint: ") ?? false, "\(run.error)")
+    }
+
     @Test func aFolderStaysTogether() throws {
         let sandbox = try makeSandbox()
         let run = try sandbox.run([
@@ -136,7 +144,6 @@ private struct PlanJSON: Decodable {
             BadInput("spread plan data data --device dir:a", 64, "same source is given twice"),
             BadInput("spread plan none --device dir:a", 1, "none", "cannot be read"),
             BadInput("spread plan data --device dir:list", 64, "names a folder"),
-            BadInput("spread plan data --device dir:none", 14, "no device is available"),
             BadInput("spread plan data --device dir:data/backup", 64, "lies in the source"),
             BadInput("spread plan data/sub --device dir:data", 64, "lies on the device"),
             BadInput(

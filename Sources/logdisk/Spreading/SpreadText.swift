@@ -62,7 +62,8 @@ enum SpreadText {
                 + "the fullest device takes \(ByteSize(bytes: plan.makespan))",
             threshold: plan.threshold, longest: plan.makespan)
         for (index, device) in plan.devices.enumerated() {
-            var note = "\(device.items) items, \(ByteSize(bytes: device.bytes))"
+            var note = "\(device.items) \(device.items == 1 ? "item" : "items"), "
+            note += "\(ByteSize(bytes: device.bytes))"
             if let time = seconds(device, job.devices[index]) { note += ", \(duration(time))" }
             picture.addDevice(
                 device.name, note: note, bytes: device.bytes, capacity: device.capacity,

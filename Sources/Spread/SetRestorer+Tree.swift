@@ -1,4 +1,4 @@
-// Everything but content: links, special files, owners, rights, attributes and times.
+// What a restored tree is besides content: links, nodes, owners, modes, attributes, times.
 
 import DiskIO
 
@@ -8,7 +8,7 @@ import DiskIO
 
 extension SetRestorer {
     /// Links, nodes and metadata; folders last, from the inside out.
-    func finish() throws {
+    func finishTree() throws {
         for (index, source) in manifest.sources.enumerated() where wanted[index][0] {
             var made: [UInt32: Int] = [:]
             for row in source.table.rows.indices
