@@ -7,7 +7,7 @@
 // Tails (footer, table, index) are kept when they were read, as they are read again.
 //
 // Invariants, under `condition`: the pieces of a segment are sorted and disjoint; `heldBytes` is
-// the sum of the loading and ready pieces that are not kept, at most `heldBytesMax` but for a single
+// the sum of the loading and ready pieces that are not kept, at most `heldBytesMax` but for one
 // piece; `keptBytes` that of the ready kept ones. A wrong or failed piece never counts: whoever
 // reads there asks the server itself and learns why.
 
@@ -16,7 +16,7 @@ import History
 import LogFormat
 
 final class ReadAhead: @unchecked Sendable {
-    // @unchecked: all variables are used under `condition`; a loading piece's memory by its fetcher.
+    // @unchecked: variables are used under `condition`; a loading piece's memory by its fetcher.
     typealias Fetch =
         @Sendable (SegmentName, UnsafeMutableRawBufferPointer, UInt64) throws(StoreError) -> Void
 

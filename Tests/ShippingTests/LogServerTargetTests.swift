@@ -98,7 +98,7 @@ final class SourceStore: SegmentStore {
         #expect(server.with { $0.bodyBytes } == source.bytes.count, "no byte was taken twice")
     }
 
-    /// A server that takes nothing at all is left alone after some attempts; the next `put` goes on.
+    /// A server that takes nothing at all is left alone after some attempts; a later `put` goes on
     @Test func isLeftForLaterWithoutProgress() throws {
         let (server, source) = (try FakeServer(), Self.source)
         let target = try Self.target(server.port)
