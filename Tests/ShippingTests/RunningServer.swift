@@ -39,7 +39,6 @@ final class Certificates: Sendable {
         try issue("elsewhere", names: "DNS:backup.example.org", days: 30)
     }
 
-
     func certificate(_ name: String) -> LogServerConfiguration.Certificate {
         .init(chain: "\(folder)/\(name).pem", key: "\(folder)/\(name).key")
     }
