@@ -19,6 +19,12 @@ final class Certificates: Sendable {
     static let shared = Result { try Certificates() }
 
     private init() throws {
+        // Shared by all tests, so it goes with the process.
+        atexit {
+            if case .success(let made) = Certificates.shared {
+                try? FileManager.default.removeItem(atPath: made.folder)
+            }
+        }
         folder = "\(NSTemporaryDirectory())/logdisk-certificates-\(UUID())"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         for name in ["ca", "other"] {
@@ -32,8 +38,6 @@ final class Certificates: Sendable {
         try issue("expired", names: here, days: -1)
         try issue("elsewhere", names: "DNS:backup.example.org", days: 30)
     }
-
-    deinit { try? FileManager.default.removeItem(atPath: folder) }
 
     func certificate(_ name: String) -> LogServerConfiguration.Certificate {
         .init(chain: "\(folder)/\(name).pem", key: "\(folder)/\(name).key")
