@@ -48,7 +48,12 @@ final class DeviceWorker: @unchecked Sendable {
     private var pace: Pace?
     private var unsyncedBytes: UInt64 = 0
     private var syncedAt = clinux_monotonic_ns()
-    let buffer = AlignedBuffer(count: DeviceWorker.pieceBytes)
+    /// One is hashed and written while the other is read into.
+    let buffers = [
+        AlignedBuffer(count: DeviceWorker.pieceBytes),
+        AlignedBuffer(count: DeviceWorker.pieceBytes),
+    ]
+    let hash = HashThread()
     static let pieceBytes = 1 << 20
 
     init(_ index: Int, _ device: JobDevice) {
@@ -95,6 +100,7 @@ final class DeviceWorker: @unchecked Sendable {
                 run.lock.broadcast()
             }
         }
+        hash.end()
         device.suspend()
         run.lock.withLock {
             hasEnded = true

@@ -3,7 +3,6 @@
 // what it was.
 
 import CLinux
-import Crypto
 import DiskIO
 import Synchronization
 
@@ -120,8 +119,9 @@ struct ItemCopy {
             stamp: stamp)
         if let before { stored.metadata = TreeRow(before, parent: 0) }
         try worker.asked { () throws(DeviceFailure) in try worker.device.start(stored) }
-        var hasher = SHA256()
-        let outcome = try pump(file, item, &hasher)
+        worker.hash.reset()
+        defer { worker.hash.wait() }
+        let outcome = try pump(file, item)
         guard case .written = outcome else {
             try worker.asked { () throws(DeviceFailure) in try worker.device.drop() }
             return outcome
@@ -134,7 +134,7 @@ struct ItemCopy {
             let ranges = before.allocated < before.size ? Self.dataRanges(file) : nil
             note(task, before, ranges)
         }
-        let digest = ContentDigest(hasher.finalize())
+        let digest = worker.hash.finish()
         if let expected = task.source.expectedDigest, task.isAlone, digest.bytes != expected {
             try worker.asked { () throws(DeviceFailure) in try worker.device.drop() }
             return .unreadable("its content does not have the digest that names it")
@@ -187,11 +187,12 @@ struct ItemCopy {
     // MARK: - bytes
 
     private func pump(
-        _ file: StorageFile, _ item: StoredItem, _ hasher: inout SHA256
+        _ file: StorageFile, _ item: StoredItem
     ) throws(DeviceFailure) -> Outcome {
         var position = item.offset
         let end = item.offset + item.size
         var dataEnd = position
+        var turn = 0
         while position < end {
             if worker.shouldStop.load(ordering: .relaxed) { return .stopped }
             if position >= dataEnd {
@@ -204,21 +205,23 @@ struct ItemCopy {
                 // What lies behind the end of a file that shrank: its stamp tells.
                 let next = min(max(found?.lowerBound ?? end, position), end)
                 if next > position {
-                    try hole(next - position, &hasher)
+                    try hole(next - position)
                     position = next
                     if worker.shouldStop.load(ordering: .relaxed) { return .stopped }
                 }
                 dataEnd = min(found?.upperBound ?? end, end)
                 if position >= end { break }
             }
-            let count = Int(min(UInt64(worker.buffer.count), dataEnd - position))
-            let piece = UnsafeMutableRawBufferPointer(rebasing: worker.buffer.bytes[..<count])
+            let buffer = worker.buffers[turn]
+            turn = 1 - turn
+            let count = Int(min(UInt64(buffer.count), dataEnd - position))
+            let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<count])
             do throws(IOError) {
                 guard try file.read(into: piece, at: position) == count else { return .changed }
             } catch {
                 return .unreadable(error.reason)
             }
-            hasher.update(bufferPointer: UnsafeRawBufferPointer(piece))
+            worker.hash.update(UnsafeRawBufferPointer(piece))
             try worker.asked { () throws(DeviceFailure) in
                 try worker.device.append(UnsafeRawBufferPointer(piece))
             }
@@ -230,16 +233,17 @@ struct ItemCopy {
     }
 
     /// Zeros that need not be read or written; the digest counts them all the same.
-    private func hole(_ count: UInt64, _ hasher: inout SHA256) throws(DeviceFailure) {
+    private func hole(_ count: UInt64) throws(DeviceFailure) {
         var left = count
-        let zeros = UnsafeMutableRawBufferPointer(
-            rebasing: worker.buffer.bytes[..<Int(min(count, UInt64(worker.buffer.count)))])
+        worker.hash.wait()
+        let zeros = worker.buffers[0].bytes
         zeros.initializeMemory(as: UInt8.self, repeating: 0)
         while left > 0, !worker.shouldStop.load(ordering: .relaxed) {
             let piece = Int(min(left, UInt64(zeros.count)))
-            hasher.update(bufferPointer: UnsafeRawBufferPointer(rebasing: zeros[..<piece]))
+            worker.hash.update(UnsafeRawBufferPointer(rebasing: zeros[..<piece]))
             left -= UInt64(piece)
         }
+        worker.hash.wait()
         try worker.asked { () throws(DeviceFailure) in try worker.device.skip(count) }
         worker.writtenBytes.add(count, ordering: .relaxed)
     }

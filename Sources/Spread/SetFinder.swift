@@ -26,6 +26,12 @@ public struct FoundSet: Sendable {
         manifest != nil && places.contains { $0.set.state != .unfinished }
     }
 
+    /// Without devices that the run left out: those hold only remains.
+    public var holders: [Place] {
+        guard let manifest else { return places }
+        return places.filter { $0.index.map { !manifest.devices[$0].hasFailed } ?? true }
+    }
+
     /// Devices that the manifest names and that are not at hand.
     public var missingDevices: [String] {
         guard let manifest else { return [] }

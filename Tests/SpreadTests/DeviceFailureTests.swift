@@ -91,18 +91,24 @@ import Testing
             for device in devices { device.plan = (.start, crash, .broken("crash"), true) }
             let first = try world.run(devices, SpreadWorld.careful)
             if first.isComplete { continue }
-            let again = try world.devices(2)
-            let job = try world.prepare(again, SpreadWorld.careful)
-            let kept = job.resumed?.items.count ?? 0
-            #expect(crash == 0 || kept > 0, "crash \(crash)")
-            let total = kept + (job.plan?.items.count ?? 0) + (job.resumed?.open.count ?? 0)
-            let run = SpreadRun(
-                job.identity, job.sources, job.devices, SpreadWorld.careful)
+            let job = try world.prepare(try world.devices(2), SpreadWorld.careful)
+            let kept = job.resumed?.items ?? []
+            #expect(crash == 0 || !kept.isEmpty, "crash \(crash)")
+            let started = Mutex<[(path: String, range: Range<UInt64>)]>([])
+            let run = SpreadRun(job.identity, job.sources, job.devices, SpreadWorld.careful) {
+                guard case .itemStarted(_, let path, let offset, let size) = $0 else { return }
+                started.withLock { $0.append((path, offset..<offset + size)) }
+            }
             let report = run.run(job.plan, job.origins, resuming: job.resumed)
             #expect(report.isComplete && report.missing.isEmpty, "crash \(crash): \(report)")
-            let starts = again.reduce(0) { $0 + ($1.counts[.start] ?? 0) }
-            #expect(
-                starts <= total - kept + 2, "crash \(crash): \(starts) of \(total), \(kept) kept")
+            for item in kept {
+                let source = job.sources.sources[item.source]
+                let path = PathText.text(source.name + [0x2F] + source.table.path(item.row))
+                let again = started.withLock { list in
+                    list.contains { $0.path == path && $0.range.overlaps(item.range) }
+                }
+                #expect(!again, "crash \(crash): \(path) from \(item.offset)")
+            }
             #expect(try world.restored(["device0", "device1"]).differences.isEmpty)
         }
     }

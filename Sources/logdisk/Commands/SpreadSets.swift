@@ -37,7 +37,7 @@ struct SpreadList: ParsableCommand {
                 one.name, manifest.map { TimeText.rfc3339($0.identity.created) } ?? "-",
                 manifest.map { "\($0.fileCount)" } ?? "-",
                 manifest.map { "\(ByteSize(bytes: $0.totalBytes))" } ?? "-", one.stateWord,
-                one.places.map(\.device.name).joined(separator: " ")
+                one.holders.map(\.device.name).joined(separator: " ")
                     + one.missingDevices.map { " (missing: \($0))" }.joined(),
             ])
         }
