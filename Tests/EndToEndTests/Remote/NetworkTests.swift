@@ -1,5 +1,6 @@
-// Shipping over a network of its own: a computer with a volume, a log server, and a third host whose
-// traffic goes over the same cable. The rates are those of the cable (tc), not of this machine.
+// Shipping over a network of its own: a computer with a volume, a log server, and a third host
+// whose traffic goes over the same cable. The rates are those of the cable (tc), not of this
+// machine.
 
 import Foundation
 import Testing
