@@ -134,17 +134,24 @@ public final class LogServerTarget: ShipTarget {
     }
 }
 
-/// SHA-256 over a segment, from the bytes as they are sent. What was sent before is read again.
+/// SHA-256 over a segment, from the bytes as they are sent. What was sent before is read again. A
+/// source that seals has the digest of what it sealed.
 private struct SourceHash {
     private let shipment: Shipment
+    private let sealing: SealingSource?
     private var hash = SHA256()
     private var position: UInt64 = 0
 
-    init(_ shipment: Shipment) { self.shipment = shipment }
+    init(_ shipment: Shipment) {
+        self.shipment = shipment
+        sealing = shipment.source as? SealingSource
+    }
 
     /// Takes what it has not seen of the bytes at `offset`, where they go on from what it has.
     mutating func saw(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
-        guard offset <= position, position - offset < UInt64(bytes.count) else { return }
+        guard sealing == nil, offset <= position, position - offset < UInt64(bytes.count) else {
+            return
+        }
         let new = UnsafeRawBufferPointer(rebasing: bytes[Int(position - offset)...])
         hash.update(bufferPointer: new)
         position += UInt64(new.count)
@@ -152,7 +159,7 @@ private struct SourceHash {
 
     /// Reads what it has not seen before `end`.
     mutating func read(to end: UInt64) throws(ShipError) {
-        guard position < end else { return }
+        guard sealing == nil, position < end else { return }
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
         defer { memory.deallocate() }
         while position < end {
@@ -167,6 +174,11 @@ private struct SourceHash {
 
     /// The digest of all in hexadecimal. May be called again.
     mutating func finish() throws(ShipError) -> String {
+        if let sealing {
+            do throws(StoreError) {
+                return "\(try sealing.digest(shipment.name))"
+            } catch { throw .source(error) }
+        }
         try read(to: shipment.byteCount)
         return hash.finalize().hexadecimal
     }

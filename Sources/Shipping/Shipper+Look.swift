@@ -54,7 +54,9 @@ extension Shipper {
             } else if state.schedule.decision.kind == "hold:up-to-date", acked != nil {
                 state.idleWall = wall  // nothing waited until now
             }
-            if inputs.backlogRecords > 0, acked != nil {
+            // A remote that has nothing yet waits since it was first seen.
+            if acked == nil, state.idleWall == .min { state.idleWall = wall }
+            if inputs.backlogRecords > 0 {
                 inputs.oldestWall = max(state.memory.ackedWallNanoseconds, state.idleWall)
             }
             inputs.isVolumeBusy = isBusy

@@ -177,7 +177,7 @@ public final class Shipper: Sendable {
                 isPaused: state.schedule.isPaused, decision: state.schedule.decision,
                 decisions: state.schedule.decisions, memory: state.memory, lagRecords: lag,
                 lagBytes: lag == 0 ? 0 : state.backlog.segmentBytes + journal.unarchivedBytes,
-                lagSeconds: lag == 0 || state.memory.acked == nil
+                lagSeconds: lag == 0 || state.memory.acked == nil && state.idleWall == .min
                     ? 0 : max(0, (wall - oldest) / 1_000_000_000),
                 sending: state.sending, shippedBytes: state.shippedBytes,
                 shippedSegments: state.shippedSegments, failure: state.failure,
