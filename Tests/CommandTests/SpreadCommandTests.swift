@@ -55,7 +55,7 @@ private struct PlanJSON: Decodable {
         ])
         #expect(away.code == 0 && away.error.contains("dir:none is not available"))
         #expect(away.output.contains("\"threshold\" : 160"), "\(away.output)")
-        #expect(try sandbox.names.sorted() == ["a", "b", "c", "data", "list"])
+        #expect(sandbox.names.sorted() == ["a", "b", "c", "data", "list"])
     }
 
     @Test func planAsJSON() throws {
@@ -167,6 +167,6 @@ private struct PlanJSON: Decodable {
         ]
         for row in table { check(row, try sandbox.run(row.arguments)) }
         #expect(
-            try sandbox.names.sorted() == ["a", "b", "bad", "c", "data", "list"])
+            sandbox.names.sorted() == ["a", "b", "bad", "c", "data", "list"])
     }
 }

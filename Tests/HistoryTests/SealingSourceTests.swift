@@ -99,7 +99,8 @@ import Testing
         let source = SealingSource(store, key: one.key)
         let first = try source.prepare(name)
         #expect(try source.prepare(name) == first)
-        store.content[name] = try #require(other.model.store.content[name])
+        let replaced: [UInt8] = try #require(other.model.store.content[name])
+        store.content[name] = replaced
         let second = try source.prepare(name)
         #expect(second.uploadID != first.uploadID)
         let size = second.byteCount
