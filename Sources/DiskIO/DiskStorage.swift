@@ -177,6 +177,10 @@ public final class DiskFile: StorageFile, @unchecked Sendable {
         }
     }
 
+    public override func startWriteBack(offset: UInt64, count: UInt64) {
+        clinux_start_write_back(descriptor, offset, count)
+    }
+
     public override func expectSmallAccess() {
         isCutUp = true
         posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM)

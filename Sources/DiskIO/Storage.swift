@@ -76,6 +76,9 @@ open class StorageFile: @unchecked Sendable {
     /// Writes what is deferred in the range to the disk now, and waits for it. Only `sync` makes
     /// durable; but an error means the same as an error of `sync`, which may not tell it again.
     open func writeBack(offset: UInt64, count: UInt64) throws(IOError) {}
+    /// Begins to write what is dirty of a range, and does not wait: so that a sync at the end finds
+    /// little to do. A hint; errors show at the sync.
+    open func startWriteBack(offset: UInt64, count: UInt64) {}
     /// Hint, before other threads have the file: from now on small pieces in no order are read and
     /// written. The cache reads nothing ahead, and gets what is written in small units: each small
     /// write into a large one costs the kernel a walk through all its blocks (ext4, Linux 6.16 and

@@ -2,7 +2,6 @@
 // segment's name. A server checks what comes with it and prunes by it.
 
 import BlockModel
-import Crypto
 import LogFormat
 
 /// Reads the clear parts of sealed segments.
@@ -39,7 +38,7 @@ public enum SealedSegment {
         let footer = try footer(of: segment, in: store)
         let end = footer.layout.footerOffset + UInt64(SealedFormat.digestOffset)
         let memory = RawMemory(count: 1 << 20)
-        var digest = SHA256()
+        var digest = SealedDigest()
         var position: UInt64 = 0
         while position < end {
             let part = UnsafeMutableRawBufferPointer(
@@ -51,12 +50,11 @@ public enum SealedSegment {
             if position == 0, !footer.header.isAt(start: bytes) {
                 throw .damaged(segment.name, .sealed(.malformed(.header, rule: 4)))
             }
-            digest.update(bufferPointer: bytes)
+            digest.update(bytes)
             position += UInt64(part.count)
             try advance(part.count)
         }
-        let found = digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
-        guard found == footer.digest else {
+        guard digest.finalize() == footer.digest else {
             throw .damaged(segment.name, .sealed(.checksum(.digest)))
         }
     }

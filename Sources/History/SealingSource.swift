@@ -72,9 +72,10 @@ public final class SealingSource: SegmentStore {
         try sealing.read(into: target, at: offset)
     }
 
-    /// SHA-256 of the whole container, without reading it again where it was read front to back.
+    /// The digest in the container's footer. Where the container was read front to back nothing is
+    /// read again for it.
     public func digest(_ name: SegmentName) throws(StoreError) -> SegmentDigest {
-        try sealing(name).wholeDigest()
+        try sealing(name).digest()
     }
 
     /// What stands for a digest at the remote, where chains are known by chain ids.
@@ -126,13 +127,13 @@ private final class Sealing: Sendable {
 
     private struct State {
         /// Over the header and the chunks before `hashed`.
-        var digest = SHA256()
+        var digest = SealedDigest()
         /// Over what those chunks hold, up to the segment's digest field.
         var plainDigest = SHA256()
         var hashed: UInt64 = 0
         /// The chunk sealed last for a part of it.
         var chunk: (number: UInt64, sealed: RawMemory)?
-        /// The footer, once it is known, and SHA-256 of the whole container.
+        /// The footer, once it is known, and the digest in it.
         var end: (footer: [UInt8], digest: SegmentDigest)?
     }
     /// Plain bytes read in one request.
@@ -163,7 +164,7 @@ private final class Sealing: Sendable {
             name: name, byteCount: layout.fileBytes,
             uploadID: "sealed-\(cipher.header.fingerprint)-\(name)", label: label)
         var first = State()
-        cipher.header.withBytes { first.digest.update(bufferPointer: $0) }
+        cipher.header.withBytes { first.digest.update($0) }
         state = Mutex(first)
     }
 
@@ -185,7 +186,7 @@ private final class Sealing: Sendable {
         }
     }
 
-    func wholeDigest() throws(StoreError) -> SegmentDigest {
+    func digest() throws(StoreError) -> SegmentDigest {
         try state.withLock { (state) throws(StoreError) in try end(&state).digest }
     }
 
@@ -258,7 +259,7 @@ private final class Sealing: Sendable {
                 chunk: number, isTail: number == layout.tailNumber, bytes, into: part)
             position += part.count
             guard number == state.hashed else { continue }
-            state.digest.update(bufferPointer: UnsafeRawBufferPointer(part))
+            state.digest.update(UnsafeRawBufferPointer(part))
             let covered =
                 number == layout.tailNumber ? SegmentFooter.digestOffset : bytes.count
             state.plainDigest.update(
@@ -267,7 +268,7 @@ private final class Sealing: Sendable {
         }
     }
 
-    /// The footer, and SHA-256 of all; what was not read front to back is sealed for it now.
+    /// The footer, and the digest in it; what was not read front to back is sealed for it now.
     private func end(
         _ state: inout State
     ) throws(StoreError) -> (footer: [UInt8], digest: SegmentDigest) {

@@ -91,18 +91,15 @@ public struct SealedCipher: Sendable {
         guard isRight else { throw .tag(.chunk(number)) }
     }
 
-    /// The footer, and SHA-256 of the whole container. `digest` is over all bytes before it.
+    /// The footer, and the digest in it. `digest` is over all bytes before the footer.
     public func footer(
-        _ label: SealedLabel, over digest: inout SHA256
-    ) -> (bytes: [UInt8], whole: SegmentDigest) {
+        _ label: SealedLabel, over digest: inout SealedDigest
+    ) -> (bytes: [UInt8], digest: SegmentDigest) {
         var bytes = footerBytes(label)
-        bytes.withUnsafeBytes { digest.update(bufferPointer: $0) }
-        SealedFooter.seal(
-            &bytes, digest: digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) })
-        bytes[SealedFormat.digestOffset...].withUnsafeBytes { digest.update(bufferPointer: $0) }
-        return (
-            bytes, digest.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
-        )
+        bytes.withUnsafeBytes { digest.update($0) }
+        let sum = digest.finalize()
+        SealedFooter.seal(&bytes, digest: sum)
+        return (bytes, sum)
     }
 
     /// The footer's bytes before the digest: 304.

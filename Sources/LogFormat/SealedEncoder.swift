@@ -12,7 +12,7 @@ public final class SealedEncoder<Failure: Error> {
     private let cipher: SealedCipher
     private let key: SealingKey
     private let emitBytes: Emit
-    private var digest = SHA256()
+    private var digest = SealedDigest()
     /// What has come and is not sealed yet: up to a chunk and the tail behind it.
     private let pending = SealedMemory(count: SealedFormat.chunkBytes + SealedFormat.tailBytes)
     private let sealed = SealedMemory(count: SealedFormat.chunkBytes + SealedFormat.tagBytes)
@@ -90,12 +90,12 @@ public final class SealedEncoder<Failure: Error> {
         chunks += 1
         fill -= count
         if fill > 0 { pending.base.copyMemory(from: pending.base + count, byteCount: fill) }
-        digest.update(bufferPointer: UnsafeRawBufferPointer(target))
+        digest.update(UnsafeRawBufferPointer(target))
         try emitBytes(UnsafeRawBufferPointer(target))
     }
 
     private func send(_ bytes: [UInt8]) throws(Failure) {
-        bytes.withUnsafeBytes { digest.update(bufferPointer: $0) }
+        bytes.withUnsafeBytes { digest.update($0) }
         try emit(bytes)
     }
 

@@ -60,7 +60,8 @@
 //      272   16  zero
 //      288   16  tag of AES-256-GCM under the data key over nothing, nonce: 12 bytes 255,
 //                associated data: footer bytes 0..<288
-//      304   32  SHA-256 of every byte of the file before this field
+//      304   32  digest: SHA-256 over the CRC32C of each 65536 bytes of the file before this
+//                field (the last of them may be fewer), 4 bytes each
 //      336   32  zero
 //      368    2  format version, 1
 //      370    2  zero
@@ -76,21 +77,22 @@
 //      file; kind and content have one of their values, fields that are zero are zero; least is
 //      not above greatest, and of a snapshot equal to it; the volume's size is a multiple of 512,
 //      512 ... 2^63, where the content is a segment;
-//   4. the bytes at offset 0 are the header that the footer repeats, and the SHA-256 is right;
+//   4. the bytes at offset 0 are the header that the footer repeats, and the digest is right;
 //   5. under the key of that id, the data key's tag is right;
 //   6. the footer's tag is right;
 //   7. each chunk's tag is right.
 // Who has no key (a server) checks 1-4. A reader of some bytes checks 1-3, 5, 6 and 7 for each
 // chunk that it uses, and that header and footer agree when it reads the first chunk.
 //
-// What each check is for: CRC32C and SHA-256 find what storage and networks do to bytes, without a
-// key; whoever changes bytes on purpose can compute them anew. The tags cannot be made without the
-// key. A chunk's associated data ties it to its container, its place and the end, the footer's tag
-// ties what is told of the segment (so also its name) to the data key, the wrapping's tag ties the
-// data key to the key file: chunks changed, cut off, reordered or taken from another container, a
-// wrapped key of another container, another segment's footer or name are all refused. That a
-// server shows an older state of a volume, or not all of it, no container can tell; the chain of
-// digests inside shows what is missing between.
+// What each check is for: CRC32C and digest find what storage and networks do to bytes, without a
+// key; whoever changes bytes on purpose can compute them anew, as he could any digest that needs no
+// key, so the digest is one that costs little (every byte lies under a tag as well). The tags
+// cannot be made without the key. A chunk's associated data ties it to its container, its place and
+// the end, the footer's tag ties what is told of the segment (so also its name) to the data key,
+// the wrapping's tag ties the data key to the key file: chunks changed, cut off, reordered or taken
+// from another container, a wrapped key of another container, another segment's footer or name are
+// all refused. That a server shows an older state of a volume, or not all of it, no container can
+// tell; the chain of digests inside shows what is missing between.
 //
 // Why nonces do not repeat: a data key seals one container; in it each chunk has its number and
 // the footer a nonce that no number has (there are fewer than 2^64 chunks). Who sends a container

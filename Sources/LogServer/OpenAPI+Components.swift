@@ -164,13 +164,19 @@ extension OpenAPI {
                 bytes: { $ref: "#/components/schemas/Number" }
             CommitRequest:
               type: object
-              required: [name, bytes, sha256, gap]
+              required: [name, bytes, gap]
+              anyOf: [{ required: [sha256] }, { required: [digest] }]
               properties:
                 name:
                   type: string
                   pattern: '^[0-9]{20}-[0-9]{20}\.(log|merged|snapshot)\.segment$'
                 bytes: { $ref: "#/components/schemas/Number" }
-                sha256: { $ref: "#/components/schemas/Digest" }
+                sha256:
+                  allOf: [{ $ref: "#/components/schemas/Digest" }]
+                  description: Over all bytes of the upload.
+                digest:
+                  allOf: [{ $ref: "#/components/schemas/Digest" }]
+                  description: The digest in the segment's footer, over every byte before it.
                 after:
                   type: string
                   nullable: true

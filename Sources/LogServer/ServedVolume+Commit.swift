@@ -21,14 +21,15 @@ extension ServedVolume {
         guard let segment = SegmentName(request.name) else {
             throw ErrorReply(.malformed, "'\(request.name.prefix(100))' is no name of a segment")
         }
-        guard request.sha256.utf8.count == 64, request.sha256.allSatisfy(\.isHexDigit) else {
-            throw ErrorReply(.malformed, "sha256 takes 64 hexadecimal digits")
-        }
+        let digests = [request.sha256, request.digest].compactMap(\.self)
+        guard !digests.isEmpty,
+            digests.allSatisfy({ $0.utf8.count == 64 && $0.allSatisfy(\.isHexDigit) })
+        else { throw ErrorReply(.malformed, "sha256 or digest: 64 hexadecimal digits") }
         return try locked { (changing) throws(ErrorReply) in
             let record = self.record
             try Self.mustBeWriter(writer, record)
             if let there = segments.size(segment) {
-                try mustBeSame(segment, there, request)
+                try mustBeSame(segment, there, request, record)
                 if let upload = upload(id) {
                     upload.abort()
                     forget(upload)
@@ -82,7 +83,10 @@ extension ServedVolume {
         let facts = try SegmentFacts.read(
             file, byteCount: request.bytes, as: name, isSealed: record.isSealed)
         guard hasher.digest(without: facts.digestBytes) == facts.digest else {
-            throw ErrorReply(.damaged, "the segment's own SHA-256 is wrong")
+            throw ErrorReply(.damaged, "the segment's own digest is wrong")
+        }
+        guard request.announces(facts) else {
+            throw ErrorReply(.damaged, "the segment is not the one that was announced")
         }
         guard facts.volume == volume, facts.volumeBytes == record.sizeBytes else {
             throw ErrorReply(.otherVolume, "the segment is of another volume")
@@ -100,7 +104,7 @@ extension ServedVolume {
 
     /// Whether the segment that is there has the announced bytes.
     private func mustBeSame(
-        _ name: SegmentName, _ byteCount: UInt64, _ request: CommitRequest
+        _ name: SegmentName, _ byteCount: UInt64, _ request: CommitRequest, _ record: VolumeRecord
     ) throws(ErrorReply) {
         let other = ErrorReply(.exists, "there is a segment of that name with other bytes")
         guard byteCount == request.bytes else { throw other }
@@ -109,9 +113,14 @@ extension ServedVolume {
             file = try storage.open(segments.path(name), OpenOptions(.readOnly))
         } catch { throw ErrorReply(error) }
         defer { file.close() }
-        guard try TailHasher(file, to: byteCount).digest() == request.sha256.lowercased() else {
-            throw other
+        if let sha256 = request.sha256?.lowercased() {
+            guard try TailHasher(file, to: byteCount, isSealed: false).sha256 == sha256 else {
+                throw other
+            }
         }
+        let facts = try SegmentFacts.read(
+            file, byteCount: byteCount, as: name, isSealed: record.isSealed)
+        guard request.announces(facts) else { throw other }
     }
 
     private func place(
@@ -133,5 +142,12 @@ extension ServedVolume {
             throw ErrorReply(error)
         }
         segments.add(name, byteCount: byteCount)
+    }
+}
+
+extension CommitRequest {
+    /// Whether a segment has the digest that was announced, if one was.
+    fileprivate func announces(_ facts: SegmentFacts) -> Bool {
+        digest.map { $0.lowercased() == facts.digest } ?? true
     }
 }

@@ -102,7 +102,8 @@ final class ServedVolume: Sendable {
         var found: [String: Upload] = [:]
         do throws(IOError) {
             for fileName in try storage.list(uploadsDirectory) {
-                let upload = try Upload.find(fileName, in: uploadsDirectory, storage: storage)
+                let upload = try Upload.find(
+                    fileName, in: uploadsDirectory, isSealed: record.isSealed, storage: storage)
                 guard let upload else { continue }
                 // Names sort by time as long as they have as many digits: the older one was given
                 // up and could not be removed.
@@ -159,7 +160,8 @@ final class ServedVolume: Sendable {
             }
             do throws(IOError) {
                 let upload = try Upload.make(
-                    id: id, in: uploadsDirectory, nowSeconds: nowSeconds, storage: storage)
+                    id: id, in: uploadsDirectory, nowSeconds: nowSeconds,
+                    isSealed: record.isSealed, storage: storage)
                 uploads[id] = upload
                 return upload
             } catch { throw ErrorReply(error) }

@@ -1,15 +1,19 @@
-// SHA-256 over bytes as they come, which can also tell the digest of all but the last of them: a
-// segment carries, near its end, the digest of what lies before. Pure but for reading a file.
+// The digest of bytes as they come, which can also be told of all but the last of them: a segment
+// carries, near its end, the digest of what lies before: SHA-256, or in a container what
+// SealedDigest says. Pure but for reading a file.
 
 import Crypto
 import DiskIO
+import LogFormat
 import ServerAPI
 
 /// Hashes; keeps the last bytes back. A value.
 struct TailHasher: Sendable {
     /// So many bytes are kept back.
     static let tailBytes = 512
-    private var hasher = SHA256()
+    private let isSealed: Bool
+    private var plain = SHA256()
+    private var sealed = SealedDigest()
     private var tail: [UInt8] = []
     private var hashedBytes: UInt64 = 0
 
@@ -22,28 +26,37 @@ struct TailHasher: Sendable {
             tail += bytes
             let surplus = tail.count - keep
             guard surplus > 0 else { return }
-            hasher.update(data: tail[..<surplus])
+            tail.withUnsafeBytes { hash(UnsafeRawBufferPointer(rebasing: $0[..<surplus])) }
             tail.removeFirst(surplus)
             hashedBytes += UInt64(surplus)
         } else {
-            hasher.update(data: tail)
-            hasher.update(
-                bufferPointer: UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - keep)]))
+            tail.withUnsafeBytes { hash($0) }
+            hash(UnsafeRawBufferPointer(rebasing: bytes[..<(bytes.count - keep)]))
             hashedBytes += UInt64(tail.count + bytes.count - keep)
             tail = Array(bytes[(bytes.count - keep)...])
         }
     }
 
     /// Of all bytes but the last `count`, at most `tailBytes`; nil where there are not so many.
-    func digest(without count: Int = 0) -> String? {
+    func digest(without count: Int) -> String? {
         guard count <= tail.count else { return nil }
-        var whole = hasher
-        whole.update(data: tail[..<(tail.count - count)])
-        return whole.finalize().hexadecimal
+        var whole = self
+        tail.withUnsafeBytes {
+            whole.hash(UnsafeRawBufferPointer(rebasing: $0[..<(tail.count - count)]))
+        }
+        return isSealed ? "\(whole.sealed.finalize())" : whole.plain.finalize().hexadecimal
+    }
+
+    /// SHA-256 of all bytes; nil where another digest is taken of them.
+    var sha256: String? { isSealed ? nil : digest(without: 0) }
+
+    private mutating func hash(_ bytes: UnsafeRawBufferPointer) {
+        if isSealed { sealed.update(bytes) } else { plain.update(bufferPointer: bytes) }
     }
 
     /// Of the first `end` bytes of a file.
-    init(_ file: StorageFile, to end: UInt64) throws(ErrorReply) {
+    init(_ file: StorageFile, to end: UInt64, isSealed: Bool) throws(ErrorReply) {
+        self.init(isSealed: isSealed)
         let buffer = AlignedBuffer(count: 1 << 20)
         var offset: UInt64 = 0
         while offset < end {
@@ -61,7 +74,8 @@ struct TailHasher: Sendable {
         }
     }
 
-    init() {}
+    /// For the bytes of a container, or of a segment.
+    init(isSealed: Bool) { self.isSealed = isSealed }
 }
 
 extension SHA256.Digest {

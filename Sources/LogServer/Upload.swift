@@ -18,6 +18,9 @@ final class Upload: Sendable {
     let begunSeconds: Int64
     private let state: Mutex<State>
     private let storage: Storage
+    /// Whether it is to be a container.
+    private let isSealed: Bool
+    private static let writeBackBytes: UInt64 = 8 << 20
     /// Requests that write to it.
     private let writers = Atomic<Int>(0)
 
@@ -25,7 +28,9 @@ final class Upload: Sendable {
         var file: StorageFile?
         var byteCount: UInt64 = 0
         /// Lags behind after a restart.
-        var hasher = TailHasher()
+        var hasher: TailHasher
+        /// The disk was told to begin with the bytes before.
+        var begunBytes: UInt64 = 0
         /// Rises with each request that writes.
         var turn: UInt64 = 0
         /// Committed or given up: nothing is taken any more.
@@ -35,17 +40,19 @@ final class Upload: Sendable {
     /// A new one, or one that is there (its file's name tells since when).
     private init(
         id: String, path: String, begunSeconds: Int64, file: StorageFile, byteCount: UInt64,
-        storage: Storage
+        isSealed: Bool, storage: Storage
     ) {
         self.id = id
         self.path = path
         self.begunSeconds = begunSeconds
         self.storage = storage
-        state = Mutex(State(file: file, byteCount: byteCount))
+        self.isSealed = isSealed
+        state = Mutex(
+            State(file: file, byteCount: byteCount, hasher: TailHasher(isSealed: isSealed)))
     }
 
     static func make(
-        id: String, in directory: String, nowSeconds: Int64, storage: Storage
+        id: String, in directory: String, nowSeconds: Int64, isSealed: Bool, storage: Storage
     ) throws(IOError) -> Upload {
         let path = "\(directory)/\(id)@\(nowSeconds)"
         // What could not be removed when it was given up.
@@ -53,18 +60,18 @@ final class Upload: Sendable {
         let file = try storage.open(path, OpenOptions(.readWrite, creation: .exclusively))
         return Upload(
             id: id, path: path, begunSeconds: nowSeconds, file: file, byteCount: 0,
-            storage: storage)
+            isSealed: isSealed, storage: storage)
     }
 
     static func find(
-        _ fileName: String, in directory: String, storage: Storage
+        _ fileName: String, in directory: String, isSealed: Bool, storage: Storage
     ) throws(IOError) -> Upload? {
         guard let (id, seconds) = parse(fileName) else { return nil }
         let path = "\(directory)/\(fileName)"
         let file = try storage.open(path, OpenOptions(.readWrite))
         return Upload(
             id: id, path: path, begunSeconds: seconds, file: file, byteCount: try file.size(),
-            storage: storage)
+            isSealed: isSealed, storage: storage)
     }
 
     /// Id and time of a file's name; nil where it is no upload.
@@ -114,15 +121,21 @@ final class Upload: Sendable {
             } catch { throw ErrorReply(error) }
             if state.hasher.byteCount == state.byteCount { state.hasher.append(bytes) }
             state.byteCount += UInt64(bytes.count)
+            // The sync of the commit shall find little to do.
+            let waiting = state.byteCount - state.begunBytes
+            if waiting >= Self.writeBackBytes {
+                file.startWriteBack(offset: state.begunBytes, count: waiting)
+                state.begunBytes = state.byteCount
+            }
         }
     }
 
-    /// Checks the bytes against what was announced, runs `check`, makes them durable in their file,
-    /// then runs `place`, which gives the file its place; nobody writes meanwhile. Bytes that are
-    /// not what was announced, or may not have reached the disk, are thrown away: the client
-    /// begins anew.
+    /// Checks the bytes against the `sha256` that was announced, runs `check`, makes them durable
+    /// in their file, then runs `place`, which gives the file its place; nobody writes meanwhile.
+    /// Bytes that are not what was announced, or may not have reached the disk, are thrown away:
+    /// the client begins anew.
     func complete<T, R: Sendable>(
-        byteCount: UInt64, sha256: String,
+        byteCount: UInt64, sha256: String?,
         check: (StorageFile, TailHasher) throws(ErrorReply) -> T,
         place: (T) throws(ErrorReply) -> R
     ) throws(ErrorReply) -> R {
@@ -135,9 +148,9 @@ final class Upload: Sendable {
                     bytes: state.byteCount)
             }
             if state.hasher.byteCount != byteCount {
-                state.hasher = try TailHasher(file, to: byteCount)
+                state.hasher = try TailHasher(file, to: byteCount, isSealed: isSealed)
             }
-            guard state.hasher.digest() == sha256.lowercased() else {
+            if let sha256, try allOf(file, state) != sha256.lowercased() {
                 remove(&state)
                 throw ErrorReply(.damaged, "the bytes are not those that were announced")
             }
@@ -161,6 +174,13 @@ final class Upload: Sendable {
             file.close()
             return result
         }
+    }
+
+    /// SHA-256 of all bytes.
+    private func allOf(_ file: StorageFile, _ state: borrowing State) throws(ErrorReply) -> String?
+    {
+        if let known = state.hasher.sha256 { return known }
+        return try TailHasher(file, to: state.byteCount, isSealed: false).sha256
     }
 
     /// Gives up; its file goes. Idempotent.

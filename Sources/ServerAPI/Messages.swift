@@ -160,24 +160,31 @@ public struct UploadReply: Codable, Hashable, Sendable {
 public struct CommitRequest: Codable, Hashable, Sendable {
     public var name: String
     public var bytes: UInt64
-    /// SHA-256 over all bytes of the upload, in hexadecimal.
-    public var sha256: String
+    /// SHA-256 over all bytes of the upload, in hexadecimal. May be left out where `digest` stands.
+    public var sha256: String?
+    /// The digest in the footer of the segment or container, over every byte before it. The bytes
+    /// behind it are covered by the footer's checksum. May be left out where `sha256` stands.
+    public var digest: String?
     /// What the segment follows: the digest of VolumeReply.Head; nil for snapshots, the first
     /// records and those that begin anew behind a snapshot.
     public var after: String?
     /// The records between the head and this snapshot are known to be missing.
     public var isGap: Bool
 
-    public init(name: String, bytes: UInt64, sha256: String, after: String?, isGap: Bool) {
+    public init(
+        name: String, bytes: UInt64, sha256: String? = nil, digest: String? = nil, after: String?,
+        isGap: Bool
+    ) {
         self.name = name
         self.bytes = bytes
         self.sha256 = sha256
+        self.digest = digest
         self.after = after
         self.isGap = isGap
     }
 
     enum CodingKeys: String, CodingKey {
-        case name, bytes, sha256, after
+        case name, bytes, sha256, digest, after
         case isGap = "gap"
     }
 }

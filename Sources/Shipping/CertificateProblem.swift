@@ -26,10 +26,12 @@ enum CertificateProblem {
     }
 
     private static func fetch(_ place: ServerPlace) -> NIOSSLCertificate? {
-        guard let tls = place.tls else { return nil }
+        guard let tls = place.tls, let bootstrap = try? ServerConnection.boundBootstrap(place)
+        else { return nil }
         let name = place.url.isAddress ? nil : place.url.host
         let seen = ServerPlace.group.any().makePromise(of: NIOSSLCertificate?.self)
-        let attempt = ClientBootstrap(group: ServerPlace.group)
+        let ready =
+            bootstrap
             .connectTimeout(.seconds(3))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -42,7 +44,10 @@ enum CertificateProblem {
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
-            .connect(host: place.url.host, port: place.url.port)
+        let (host, port) = (place.url.host, place.url.port)
+        // A local address fits remote ones of its family only.
+        let peer = place.access.bind.flatMap { LocalEnd($0).peers(host, port).first }
+        let attempt = peer.map { ready.connect(to: $0) } ?? ready.connect(host: host, port: port)
         attempt.whenFailure { _ in seen.succeed(nil) }
         let timer = ServerPlace.group.any().scheduleTask(in: .seconds(5)) { seen.succeed(nil) }
         let found = (try? seen.futureResult.wait()) ?? nil

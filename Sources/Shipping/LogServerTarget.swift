@@ -2,11 +2,10 @@
 // stands, after a cut, a restart of either side, or a change of mind; a commit whose answer was
 // lost is asked again. So a segment arrives once, and whole, or not.
 //
-//   how far? ─► PATCH the rest, 64 MiB at a time ─► POST commit with SHA-256 over all
+//   how far? ─► PATCH the rest, 64 MiB at a time ─► POST commit with the digest
 //      ▲                │ cut                             │ answer lost: once more
 //      └────────────────┘                                 │ damaged: discard, all anew (once)
 
-import Crypto
 import History
 import LogFormat
 import ServerAPI
@@ -39,12 +38,11 @@ public final class LogServerTarget: ShipTarget {
     public func put(
         _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) -> CommitReply {
-        var hash = SourceHash(shipment)
         var isSecondTry = false
         while true {
             do throws(ShipError) {
-                if try !isThere(shipment) { try send(shipment, &hash, pace) }
-                let reply = try commit(shipment, &hash)
+                if try !isThere(shipment) { try send(shipment, pace) }
+                let reply = try commit(shipment)
                 mayKnowMore.withLock { $0 = false }
                 return reply
             } catch {
@@ -53,7 +51,7 @@ public final class LogServerTarget: ShipTarget {
                 guard case .rejected(let reply) = error, reply.code == .damaged, !isSecondTry
                 else { throw error }
                 try client.abandon(shipment.uploadID)
-                (hash, isSecondTry) = (SourceHash(shipment), true)
+                isSecondTry = true
             }
         }
     }
@@ -66,14 +64,14 @@ public final class LogServerTarget: ShipTarget {
 
     /// Sends what the server does not have.
     private func send(
-        _ shipment: Shipment, _ hash: inout SourceHash, _ pace: (Int) throws(ShipError) -> Void
+        _ shipment: Shipment, _ pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) {
         var offset = try position(of: shipment)
         var vainCuts = 0
         while offset < shipment.byteCount {
             let before = offset
             do throws(ShipError) {
-                try send(shipment, from: offset, &hash, pace)
+                try send(shipment, from: offset, pace)
                 offset = min(offset + requestBytesMax, shipment.byteCount)
                 vainCuts = 0
             } catch {
@@ -99,10 +97,8 @@ public final class LogServerTarget: ShipTarget {
 
     /// One request.
     private func send(
-        _ shipment: Shipment, from offset: UInt64, _ hash: inout SourceHash,
-        _ pace: (Int) throws(ShipError) -> Void
+        _ shipment: Shipment, from offset: UInt64, _ pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) {
-        try hash.read(to: offset)
         var position = offset
         let count = min(requestBytesMax, shipment.byteCount - offset)
         try client.append(to: shipment.uploadID, at: offset, count: count) {
@@ -111,16 +107,15 @@ public final class LogServerTarget: ShipTarget {
             do throws(StoreError) {
                 try shipment.source.read(shipment.name, into: piece, at: position)
             } catch { throw .source(error) }
-            hash.saw(UnsafeRawBufferPointer(piece), at: position)
             position += UInt64(piece.count)
         }
     }
 
-    private func commit(
-        _ shipment: Shipment, _ hash: inout SourceHash
-    ) throws(ShipError) -> CommitReply {
+    private func commit(_ shipment: Shipment) throws(ShipError) -> CommitReply {
+        let digest: SegmentDigest
+        do throws(StoreError) { digest = try shipment.digest() } catch { throw .source(error) }
         let request = CommitRequest(
-            name: "\(shipment.name)", bytes: shipment.byteCount, sha256: try hash.finish(),
+            name: "\(shipment.name)", bytes: shipment.byteCount, digest: "\(digest)",
             after: shipment.after.map { "\($0)" }, isGap: shipment.isGap)
         var attempts = 0
         while true {
@@ -131,65 +126,5 @@ public final class LogServerTarget: ShipTarget {
                 guard case .unreachable = error, attempts <= Self.vainCutsMax else { throw error }
             }
         }
-    }
-}
-
-/// SHA-256 over a segment, from the bytes as they are sent. What was sent before is read again. A
-/// source that seals has the digest of what it sealed.
-private struct SourceHash {
-    private let shipment: Shipment
-    private let sealing: SealingSource?
-    private var hash = SHA256()
-    private var position: UInt64 = 0
-
-    init(_ shipment: Shipment) {
-        self.shipment = shipment
-        sealing = shipment.source as? SealingSource
-    }
-
-    /// Takes what it has not seen of the bytes at `offset`, where they go on from what it has.
-    mutating func saw(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) {
-        guard sealing == nil, offset <= position, position - offset < UInt64(bytes.count) else {
-            return
-        }
-        let new = UnsafeRawBufferPointer(rebasing: bytes[Int(position - offset)...])
-        hash.update(bufferPointer: new)
-        position += UInt64(new.count)
-    }
-
-    /// Reads what it has not seen before `end`.
-    mutating func read(to end: UInt64) throws(ShipError) {
-        guard sealing == nil, position < end else { return }
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 16)
-        defer { memory.deallocate() }
-        while position < end {
-            let count = Int(min(UInt64(memory.count), end - position))
-            let piece = UnsafeMutableRawBufferPointer(rebasing: memory[..<count])
-            do throws(StoreError) {
-                try shipment.source.read(shipment.name, into: piece, at: position)
-            } catch { throw .source(error) }
-            saw(UnsafeRawBufferPointer(piece), at: position)
-        }
-    }
-
-    /// The digest of all in hexadecimal. May be called again.
-    mutating func finish() throws(ShipError) -> String {
-        if let sealing {
-            do throws(StoreError) {
-                return "\(try sealing.digest(shipment.name))"
-            } catch { throw .source(error) }
-        }
-        try read(to: shipment.byteCount)
-        return hash.finalize().hexadecimal
-    }
-}
-
-extension SHA256.Digest {
-    /// 64 digits.
-    var hexadecimal: String {
-        map { byte in
-            let digits = String(byte, radix: 16)
-            return byte < 16 ? "0" + digits : digits
-        }.joined()
     }
 }

@@ -44,11 +44,12 @@ final class RemoteUpload: SegmentUpload {
         precondition(!isDone)
         defer { abort() }
         let total = acknowledged + UInt64(pending.count)
+        let sum = hash.finalize().withUnsafeBytes { SegmentDigest($0.baseAddress!) }
         while !pending.isEmpty { try flush("\(name)") }
         do throws(ShipError) {
             if total == 0 { try client.append(to: id, at: 0, count: 0) { _ in } }
             let request = CommitRequest(
-                name: "\(name)", bytes: total, sha256: hash.finalize().hexadecimal,
+                name: "\(name)", bytes: total, sha256: "\(sum)",
                 after: try predecessor(name), isGap: false)
             var attempts = 0
             let reply = try trying { () throws(ShipError) in

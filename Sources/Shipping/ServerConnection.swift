@@ -85,31 +85,9 @@ final class ServerConnection: Sendable {
     private static func bootstrap(
         _ place: ServerPlace
     ) throws(WireFailure) -> (ExchangeHandler) -> ClientBootstrap {
-        let (tls, url, access) = (place.tls, place.url, place.access)
-        let idle = Int(clamping: min(access.idleSeconds, 1_000_000))
-        var common = ClientBootstrap(group: ServerPlace.group)
-            .connectTimeout(.seconds(access.connectSeconds))
-            .channelOption(.socketOption(.so_keepalive), value: 1)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            .channelOption(tcp(TCP_USER_TIMEOUT), value: idle * 1000)
-            .channelOption(tcp(TCP_KEEPIDLE), value: max(1, idle / 2))
-            .channelOption(tcp(TCP_KEEPINTVL), value: max(1, idle / 6))
-            .channelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(
-                    minimum: 4096, initial: 64 << 10, maximum: 256 << 10))
-        if let bind = access.bind {
-            let local = LocalEnd(bind)
-            if let address = local.address {
-                common = common.bind(to: address)
-            } else if let index = local.interfaceIndex {
-                common = common.channelOption(
-                    ChannelOptions.socket(Int(SOL_SOCKET), SO_BINDTOIFINDEX), value: index)
-            } else {
-                throw .broken("there is no interface \(bind) now")
-            }
-        }
-        return { [common] handler in
+        let (tls, url) = (place.tls, place.url)
+        let common = try boundBootstrap(place)
+        return { handler in
             common.channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let pipeline = channel.pipeline.syncOperations
@@ -123,6 +101,31 @@ final class ServerConnection: Sendable {
                 }
             }
         }
+    }
+
+    /// Without handlers; bound to the address or interface that the user wants.
+    static func boundBootstrap(_ place: ServerPlace) throws(WireFailure) -> ClientBootstrap {
+        let access = place.access
+        let idle = Int(clamping: min(access.idleSeconds, 1_000_000))
+        let common = ClientBootstrap(group: ServerPlace.group)
+            .connectTimeout(.seconds(access.connectSeconds))
+            .channelOption(.socketOption(.so_keepalive), value: 1)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(tcp(TCP_USER_TIMEOUT), value: idle * 1000)
+            .channelOption(tcp(TCP_KEEPIDLE), value: max(1, idle / 2))
+            .channelOption(tcp(TCP_KEEPINTVL), value: max(1, idle / 6))
+            .channelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 4096, initial: 64 << 10, maximum: 256 << 10))
+        guard let bind = access.bind else { return common }
+        let local = LocalEnd(bind)
+        if let address = local.address { return common.bind(to: address) }
+        guard let index = local.interfaceIndex else {
+            throw .broken("there is no interface \(bind) now")
+        }
+        return common.channelOption(
+            ChannelOptions.socket(Int(SOL_SOCKET), SO_BINDTOIFINDEX), value: index)
     }
 
     private static func tcp(_ name: CInt) -> ChannelOptions.Types.SocketOption {

@@ -30,7 +30,9 @@ final class ShipSealing {
         guard let key else {
             return Shipment(
                 name: segment.name, byteCount: segment.footer.fileBytes, source: store,
-                uploadID: "\(segment.footer.digest)", after: after, isGap: isGap)
+                uploadID: "\(segment.footer.digest)",
+                digest: { () throws(StoreError) in segment.footer.digest }, after: after,
+                isGap: isGap)
         }
         let source = sources[ObjectIdentifier(store)] ?? SealingSource(store, key: key)
         sources[ObjectIdentifier(store)] = source
@@ -38,7 +40,9 @@ final class ShipSealing {
             StoredSegment(name: segment.name, byteCount: segment.footer.fileBytes))
         return Shipment(
             name: segment.name, byteCount: sealed.byteCount, source: source,
-            uploadID: sealed.uploadID, after: after, isGap: isGap)
+            uploadID: sealed.uploadID,
+            digest: { () throws(StoreError) in try source.digest(segment.name) }, after: after,
+            isGap: isGap)
     }
 
     /// It is there.

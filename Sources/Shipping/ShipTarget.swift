@@ -35,18 +35,22 @@ public struct Shipment: Sendable {
     public var source: any SegmentStore
     /// The same for the same bytes, so that an upload that was cut goes on.
     public var uploadID: String
+    /// The digest in its footer, over every byte before it. Asked for when all is sent.
+    public var digest: @Sendable () throws(StoreError) -> SegmentDigest
     /// As in CommitRequest.
     public var after: SegmentDigest?
     public var isGap: Bool
 
     public init(
         name: SegmentName, byteCount: UInt64, source: any SegmentStore, uploadID: String,
+        digest: @escaping @Sendable () throws(StoreError) -> SegmentDigest,
         after: SegmentDigest?, isGap: Bool
     ) {
         self.name = name
         self.byteCount = byteCount
         self.source = source
         self.uploadID = uploadID
+        self.digest = digest
         self.after = after
         self.isGap = isGap
     }

@@ -81,6 +81,8 @@ extension ShipError {
         case .full(_, let text): "the remote has no room: \(text)"
         case .refused(let text): "refused: \(text)"
         case .fenced(let text): "somebody else writes this volume there now: \(text)"
+        case .rejected(let reply) where reply.code == .damaged:
+            "not taken: \(reply.what); logdisk verify tells whether it is damaged here"
         case .rejected(let reply): "not taken: \(reply.what)"
         case .source(let error): "\(error)"
         case .stopped: "stopped"

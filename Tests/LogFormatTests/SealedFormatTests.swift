@@ -295,10 +295,12 @@ enum SealedSample {
         }
     }
 
-    /// As an attacker would: SHA-256, CRC32C and magic made anew.
+    /// As an attacker would: digest, CRC32C and magic made anew.
     private static func mendChecksums(_ bytes: inout [UInt8]) {
         let footer = bytes.count - 384
-        let sum = bytes[..<(footer + 304)].withUnsafeBytes { SegmentDigest.ofAll($0) }
+        var digest = SealedDigest()
+        bytes[..<(footer + 304)].withUnsafeBytes { digest.update($0) }
+        let sum = digest.finalize()
         bytes.replaceSubrange(footer + 304..<footer + 336, with: sum.bytes)
         let crc = bytes[footer..<footer + 372].withUnsafeBytes { Checksum.crc32c($0) }
         withUnsafeBytes(of: crc.littleEndian) {

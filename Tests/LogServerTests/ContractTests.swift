@@ -100,6 +100,36 @@ import Testing
         #expect(try server.storage.list("/store/db1/uploads") == [])
     }
 
+    /// The digest that the segment carries does as well as one over all bytes: no second pass.
+    @Test func theDigestInTheFooterAnnouncesASegment() throws {
+        let server = try TestServer()
+        let client = server.client()
+        try client.make("db1")
+        let segment = maker.records(1...10)
+        #expect(try client.append("db1", "u", segment.bytes).code == "200")
+        for digest in [
+            AnnouncedDigest.none, .other(""), .other("xyz"), .other(segment.digest + "0"),
+        ] {
+            #expect(try client.commit("db1", "u", segment, by: digest).code == "400 malformed")
+        }
+        #expect(
+            try client.commit("db1", "u", segment, by: .other(segment.sha256)).code
+                == "422 damaged")
+        #expect(try client.append("db1", "u", segment.bytes).code == "200")
+        #expect(try client.commit("db1", "u", segment, by: .inFooter).code == "200")
+        #expect(
+            try client.commit("db1", "u", segment, by: .inFooter).json(CommitReply.self).wasThere)
+        #expect(
+            try client.commit("db1", "u", segment, by: .other(segment.sha256)).code
+                == "409 exists")
+        var bad = segment
+        bad.bytes[500] ^= 1
+        let next = try TestServer()
+        try next.client().make("db1")
+        #expect(try next.client().append("db1", "u", bad.bytes).code == "200")
+        #expect(try next.client().commit("db1", "u", bad, by: .inFooter).code == "422 damaged")
+    }
+
     @Test func anUploadOutlivesTheServer() throws {
         let storage = SimulatedStorage(seed: 7)
         let segment = maker.records(1...10)

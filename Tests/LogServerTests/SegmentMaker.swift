@@ -14,6 +14,11 @@ struct MadeSegment {
     /// What a log behind names.
     var chainDigest: String?
 
+    /// The one in the footer.
+    var digest: String {
+        bytes.suffix(48).prefix(32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    }
+
     var sha256: String {
         SHA256.hash(data: bytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }

@@ -109,13 +109,18 @@ final class TestClient {
 
     func commit(
         _ name: String, _ id: String, _ segment: MadeSegment, after: String? = nil,
-        isGap: Bool = false
+        isGap: Bool = false, by digest: AnnouncedDigest = .ofAll
     ) throws -> RawReply {
-        try send(
-            "POST", "/v1/volumes/\(name)/uploads/\(id)",
-            json: CommitRequest(
-                name: "\(segment.name)", bytes: UInt64(segment.bytes.count),
-                sha256: segment.sha256, after: after, isGap: isGap))
+        var request = CommitRequest(
+            name: "\(segment.name)", bytes: UInt64(segment.bytes.count), after: after,
+            isGap: isGap)
+        switch digest {
+        case .ofAll: request.sha256 = segment.sha256
+        case .inFooter: request.digest = segment.digest
+        case .none: break
+        case .other(let text): request.digest = text
+        }
+        return try send("POST", "/v1/volumes/\(name)/uploads/\(id)", json: request)
     }
 
     /// Uploads and commits.
@@ -146,4 +151,10 @@ extension RawReply {
         if status < 300 { return "\(status)" }
         return (try? json(ErrorReply.self)).map { "\(status) \($0.code.rawValue)" } ?? "\(status) ?"
     }
+}
+
+/// Which digest a commit names.
+enum AnnouncedDigest {
+    case ofAll, inFooter, none
+    case other(String)
 }

@@ -46,7 +46,9 @@ final class SourceStore: SegmentStore {
     func shipment(_ uploadID: String = "up-1") -> Shipment {
         Shipment(
             name: name, byteCount: UInt64(bytes.count), source: self, uploadID: uploadID,
-            after: nil, isGap: false)
+            digest: { [bytes] () throws(StoreError) in
+                bytes.suffix(48).withUnsafeBytes { SegmentDigest($0.baseAddress!) }
+            }, after: nil, isGap: false)
     }
 }
 

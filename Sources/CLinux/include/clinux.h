@@ -36,6 +36,8 @@ int clinux_clone_file(int target_fd, int source_fd);
 // Writes the dirty pages in the range to the disk and waits. 0 or -errno. An error of an earlier
 // write-back is reported here too, and then no more by a sync of this descriptor.
 int clinux_write_back(int fd, uint64_t offset, uint64_t length);
+// Begins to write the dirty pages in the range to the disk. A hint: errors show at the next sync.
+void clinux_start_write_back(int fd, uint64_t offset, uint64_t length);
 // Sleeps, or less when a signal comes.
 void clinux_sleep_ns(int64_t nanoseconds);
 // Renames without replacing; 0 or -errno (EEXIST when target exists).
