@@ -91,7 +91,8 @@ public struct RemoteReport: Codable, Hashable, Sendable {
 
     /// One line for `status`.
     public var line: String {
-        "\(lagText); \(state)" + (problem.map { " (\($0))" } ?? "")
+        let more = problem.flatMap { state.contains($0) ? nil : " (\($0))" }
+        return "\(lagText); \(state)" + (more ?? "")
     }
 
     /// For `remote show`.

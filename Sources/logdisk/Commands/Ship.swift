@@ -85,7 +85,8 @@ struct Ship: ParsableCommand {
                 throw CommandFailure(
                     .refused, client.object, "remote \(remote.name) does not ship",
                     cause: remote.problem ?? remote.state,
-                    hint: "logdisk remote resume \(client.object) \(remote.name)")
+                    hint: "when the cause is gone: logdisk remote resume \(client.object) "
+                        + remote.name)
             }
             guard !open.isEmpty else { return }
             let left = open.reduce(0) { $0 + $1.lagBytes }
@@ -155,7 +156,8 @@ struct Ship: ParsableCommand {
             case .standing(let text):
                 throw CommandFailure(
                     .refused, volume, "remote \(shipper.setup.name) does not ship", cause: text,
-                    hint: "logdisk remote resume \(volume) \(shipper.setup.name)")
+                    hint: "when the cause is gone: logdisk remote resume \(volume) "
+                        + shipper.setup.name)
             case .failed(let text, _):
                 failures += 1
                 // A cut is mended at once; a server that is not there is for later.
