@@ -27,9 +27,11 @@ public struct RemoteURL: Hashable, Sendable {
     public let port: Int
     public let volume: String
 
-    /// Whether `text` is meant to be a URL rather than a path.
+    /// Whether `text` is meant to be a URL rather than a path, of whatever scheme.
     public static func isMeant(by text: String) -> Bool {
-        text.hasPrefix("https://") || text.hasPrefix("http://")
+        guard let colon = text.firstRange(of: "://") else { return false }
+        let scheme = text[..<colon.lowerBound]
+        return !scheme.isEmpty && scheme.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber) }
     }
 
     /// Reads `https://HOST[:PORT]/VOLUME`. Without a port that of the scheme is meant.

@@ -24,7 +24,7 @@ public struct ShipStatus: Sendable {
     /// What went wrong at last, if nothing has gone well since.
     public var failure: String?
     /// Nothing helps but the user.
-    public var isRefused = false
+    public var needsUser = false
     public var isHoldingWriters = false
     public var settings: ShipSettings
     public var keep: String?

@@ -18,12 +18,13 @@ extension Shipper {
                 state.withLock {
                     $0.schedule.noteAskedToWait(seconds: seconds, now: now)
                     $0.failure = error.words
+                    $0.needsUser = true
                 }
                 log.error("remote \(setup.name): \(error.words)")
             case .unreachable: fail(error.words)
             case .refused:
                 work.isAttached = false
-                state.withLock { $0.isRefused = true }
+                state.withLock { $0.needsUser = true }
                 fail(error.words)
             case .fenced: stand(error.words)
             case .rejected(let reply): handle(reply, error)

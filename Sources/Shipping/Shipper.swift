@@ -71,7 +71,7 @@ public final class Shipper: Sendable {
         var shippedBytes: UInt64 = 0
         var shippedSegments: UInt64 = 0
         var failure: String?
-        var isRefused = false
+        var needsUser = false
         var isHoldingWriters = false
     }
 
@@ -181,7 +181,7 @@ public final class Shipper: Sendable {
                     ? 0 : max(0, (wall - oldest) / 1_000_000_000),
                 sending: state.sending, shippedBytes: state.shippedBytes,
                 shippedSegments: state.shippedSegments, failure: state.failure,
-                isRefused: state.isRefused, isHoldingWriters: state.isHoldingWriters,
+                needsUser: state.needsUser, isHoldingWriters: state.isHoldingWriters,
                 settings: setup.settings, keep: setup.keep)
         }
     }
@@ -321,7 +321,7 @@ public final class Shipper: Sendable {
             state.schedule.noteSuccess()
             state.schedule.noteLoad(target.load, now: setup.clock.now())
             state.failure = nil
-            state.isRefused = false
+            state.needsUser = false
         }
     }
 }

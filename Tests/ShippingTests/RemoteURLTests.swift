@@ -42,6 +42,7 @@ import Testing
         ("http://192.0.2.7/v", "plain http is for this machine"),
         ("http://127.0.0.1.example.org/v", "plain http is for this machine"),
     ]) func refused(_ text: String, _ why: String) {
+        #expect(RemoteURL.isMeant(by: text) == (text != "/srv/volumes/v"))
         do {
             let url = try RemoteURL(text)
             Issue.record("\(text) was taken as \(url)")

@@ -67,9 +67,9 @@ import Testing
         target.change { $0.refusals = [.refused("no such token")] }
         let shipper = journal.shipper(to: target, clock)
         _ = shipper.turn()
-        #expect(shipper.status().isRefused)
+        #expect(shipper.status().needsUser)
         #expect(Self.settle(shipper, clock) == .hold(.upToDate, lookAgainNanoseconds: nil))
-        #expect(!shipper.status().isRefused && shipper.status().failure == nil)
+        #expect(!shipper.status().needsUser && shipper.status().failure == nil)
     }
 
     @Test func writersAreHeldAtTheBound() throws {

@@ -76,6 +76,7 @@ struct Ship: ParsableCommand {
         let progress = ProgressReporter("ship", totalBytes: 0, isSilent: isSilent)
         defer { progress.finish() }
         var start: UInt64?
+        var vain = VainWait()
         while true {
             let all: [RemoteReport] = try client.get("/v1/remotes")
             let open = all.filter { remote in
@@ -92,6 +93,12 @@ struct Ship: ParsableCommand {
             let left = open.reduce(0) { $0 + $1.lagBytes }
             start = max(start ?? left, left)
             try progress.update((start ?? left) - left, of: start)
+            if let remote = vain.isLost(open) {
+                throw CommandFailure(
+                    .unreachable, client.object, "remote \(remote.name) takes nothing",
+                    cause: remote.failure,
+                    hint: "the mount goes on trying; logdisk remote list \(client.object)")
+            }
             usleep(100_000)
         }
     }
@@ -164,7 +171,7 @@ struct Ship: ParsableCommand {
                 guard failures < 5 else {
                     let acked = shipper.acked.map { "lsn \($0)" } ?? "nothing"
                     throw CommandFailure(
-                        status.isRefused ? .refused : .unreachable, volume,
+                        status.needsUser ? .refused : .unreachable, volume,
                         "remote \(shipper.setup.name) has \(acked) of lsn \(target)", cause: text,
                         hint: "try again later; what is there is not sent again")
                 }
@@ -180,5 +187,23 @@ struct Ship: ParsableCommand {
             try Interruption.check()
             usleep(UInt32(min(nanoseconds / 1000, 50_000)))
         }
+    }
+}
+
+/// Whether waiting for remotes is in vain: after a minute in which one fails and none moves.
+private struct VainWait {
+    private static let most = Duration.seconds(60)
+
+    private var moved = ContinuousClock.now
+    private var bytes: [UInt64] = []
+
+    /// The remote that fails.
+    mutating func isLost(_ open: [RemoteReport]) -> RemoteReport? {
+        let now = open.flatMap { remote -> [UInt64] in
+            [remote.shippedBytes, remote.sendingBytes, remote.ackedLSN ?? 0]
+        }
+        if now != bytes { (bytes, moved) = (now, .now) }
+        guard ContinuousClock.now - moved > Self.most else { return nil }
+        return open.first { $0.failure != nil }
     }
 }

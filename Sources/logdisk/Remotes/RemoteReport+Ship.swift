@@ -60,7 +60,7 @@ extension RemoteReport {
 
     private static func problem(_ status: ShipStatus) -> String? {
         if status.isHoldingWriters { return "as much waits as may: writers are held" }
-        if status.isRefused { return status.failure }
+        if status.needsUser { return status.failure }
         if let bound = status.settings.lagSecondsMax, status.lagSeconds > bound + 60,
             status.failure != nil
         {
