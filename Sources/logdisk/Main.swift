@@ -18,7 +18,9 @@ enum Entry {
             var command = try LogDisk.parseAsRoot()
             try command.run()
         } catch let failure as CommandFailure {
-            end(with: failure)
+            // A request that was given up because of a signal looks like one without an answer.
+            let isInterrupted = failure.status == .unreachable && Interruption.isRequested
+            end(with: isInterrupted ? .interrupted : failure)
         } catch let failure as ReportedFailure {
             Terminal.error(failure.message)
             exit(failure.status.rawValue)
