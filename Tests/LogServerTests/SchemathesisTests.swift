@@ -1,6 +1,6 @@
-// The server held against its own description by schemathesis (PyPI), which makes requests from it:
-// good ones, bad ones, and sequences. tools/setup installs it below .build. Where it is not the test
-// is skipped; with CI set in the environment it fails.
+// The server held against its own description by schemathesis (PyPI), which makes requests from
+// it: good ones, bad ones, and sequences. tools/setup installs it below .build. Where it is not the
+// test is skipped; with CI set in the environment it fails.
 
 import Foundation
 import Testing
