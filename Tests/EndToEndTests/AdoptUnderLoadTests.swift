@@ -94,6 +94,7 @@ extension EndToEnd {
                 #expect(adopted.isWhole && adopted.restored.lsn == adopted.start.lsn)
                 #expect(adopted.restored.lsn <= durable)
                 let most = world.rows
+                #expect(most > sure, "nothing was committed meanwhile")
 
                 try fenced(world)
                 // The same bytes here, there, and where they were written.
