@@ -17,6 +17,7 @@ extension StatusReport {
         table.add(["health", ([health.rawValue] + problems).joined(separator: "; ")])
         table.add(["mounted", mountedText])
         table.add(["image", "\(imagePath)  (\(size(imageAllocatedBytes)) on disk)"])
+        if let filling { table.add(["filling", text(of: filling)]) }
         table.add(["log", "\(logDirectory)  (\(size(logFreeBytes)) free)"])
         table.add(["durable", "lsn \(durableLSN)" + (durableTime.map { " at \($0)" } ?? "")])
         table.add(["marks of the log", marksText])
@@ -42,6 +43,16 @@ extension StatusReport {
         let time = DurationText(seconds: Int64(uptimeSeconds))
         let way = transport.map { ", by \($0)" } ?? ""
         return "\(mountPoint ?? "yes")  (for \(time)\(process)\(way))"
+    }
+
+    private func text(of filling: Filling) -> String {
+        let what =
+            filling.stage == "remote"
+            ? "the state is fetched from \(filling.url)" : "the image is made of the base snapshot"
+        guard let done = filling.doneBytes, let percent = filling.percent else {
+            return "goes on when it is mounted: \(what)"
+        }
+        return "\(what): \(size(done)) of \(size(filling.totalBytes)) (\(percent)%)"
     }
 
     private var marksText: String {

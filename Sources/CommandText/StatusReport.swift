@@ -18,6 +18,36 @@ public struct StatusReport: Codable, Hashable, Sendable {
         }
     }
 
+    /// How far an adopted volume is that was mounted before all of it was here.
+    public struct Filling: Codable, Hashable, Sendable {
+        /// What comes now: `remote`: its state is fetched from the server; `here`: that lies here,
+        /// and the image is made of it.
+        public let stage: String
+        /// The volume at the server.
+        public let url: String
+        /// Of the volume, so far in this stage; nil without a mount: nothing comes.
+        public let doneBytes: UInt64?
+        public let totalBytes: UInt64
+        /// 100 is all of it, and nothing less is.
+        public let percent: Int?
+
+        public init(stage: String, url: String, doneBytes: UInt64?, totalBytes: UInt64) {
+            self.stage = stage
+            self.url = url
+            self.doneBytes = doneBytes
+            self.totalBytes = totalBytes
+            percent = doneBytes.map { done in
+                done >= totalBytes ? 100 : min(99, Int(Double(done) * 100 / Double(totalBytes)))
+            }
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case stage, url, percent
+            case doneBytes = "done_bytes"
+            case totalBytes = "total_bytes"
+        }
+    }
+
     public var volume = ""
     public var uuid = ""
     public var health = Health.ok
@@ -66,13 +96,15 @@ public struct StatusReport: Codable, Hashable, Sendable {
     public var writersHeld: UInt64 = 0
     public var writersHeldSeconds: Double = 0
 
+    /// nil: all of the volume is here.
+    public var filling: Filling?
     /// Where the history is shipped to; nil: nowhere.
     public var remotes: [RemoteReport]?
 
     public init() {}
 
     enum CodingKeys: String, CodingKey {
-        case volume, uuid, health, problems, remotes
+        case volume, uuid, health, problems, remotes, filling
         case isMounted = "mounted"
         case mountPoint = "mount_point"
         case pid, transport

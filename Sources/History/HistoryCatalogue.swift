@@ -71,7 +71,8 @@ public final class HistoryCatalogue: Sendable {
 
     /// Reads every tail in `store`. `volume` decides which segments count; without it the volume of
     /// the first usable segment does. `base` is the state below a branch's snapshot at LSN 0.
-    /// Throws only when the store cannot be listed or reached.
+    /// A segment that is sealed with another key cannot be used; where that is so of all, the key
+    /// is the wrong one. Throws only then, and when the store cannot be listed or reached.
     public convenience init(
         store: any SegmentStore, volume: VolumeID? = nil, tail tailLog: (any TailLog)? = nil,
         base: PointInTimeView? = nil
@@ -83,6 +84,7 @@ public final class HistoryCatalogue: Sendable {
         var unusable: [UnusableSegment] = []
         var owner = volume
         var size: UInt64?
+        var wrongKey: StoreError?
         for segment in stored {
             switch try Self.look(at: segment, in: store, owner: &owner, size: &size) {
             case .success(let found):
@@ -91,10 +93,15 @@ public final class HistoryCatalogue: Sendable {
                 } else {
                     records.append(found)
                 }
-            case .failure(let found): unusable.append(found)
+            case .failure(let found):
+                if case .unreadable(_, let failure) = found.reason, failure.isOfOtherKey {
+                    wrongKey = wrongKey ?? failure
+                }
+                unusable.append(found)
             case nil: continue
             }
         }
+        if let wrongKey, records.isEmpty, snapshots.isEmpty { throw .store(wrongKey) }
         self.init(
             store: store, volume: owner, records: records, snapshots: snapshots,
             unusable: unusable, base: base, tailLog: tailLog,

@@ -49,12 +49,18 @@ public struct StoreError: Error, Hashable, Sendable {
         }
     }
 
-    /// Whether the failure tells of one segment only, not of the store.
+    /// Whether the failure tells of one segment only, not of the store. Other segments may well
+    /// open with the key that does not fit this one.
     var isOfOneSegment: Bool {
         switch cause {
-        case .missing, .exists, .short, .io, .damaged: true
-        case .unreachable, .refused, .otherKey, .needsKey: false
+        case .missing, .exists, .short, .io, .damaged, .otherKey: true
+        case .unreachable, .refused, .needsKey: false
         }
+    }
+
+    /// Whether it is sealed with another key than the one that was given.
+    public var isOfOtherKey: Bool {
+        if case .otherKey = cause { true } else { false }
     }
 
     /// Whether the store has no room.

@@ -96,6 +96,33 @@ import Testing
             ])
     }
 
+    @Test func fillingIsTold() throws {
+        func filling(_ stage: String, _ done: UInt64?, of total: UInt64) -> StatusReport.Filling {
+            .init(stage: stage, url: "https://h:1/v", doneBytes: done, totalBytes: total)
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let some = filling("remote", 1_000_000, of: 4 << 20)
+        let json = String(decoding: try encoder.encode(some), as: UTF8.self)
+        #expect(
+            json == "{\"done_bytes\":1000000,\"percent\":23,\"stage\":\"remote\","
+                + "\"total_bytes\":4194304,\"url\":\"https://h:1/v\"}")
+        #expect(
+            try JSONDecoder().decode(StatusReport.Filling.self, from: Data(json.utf8)) == some)
+        #expect(filling("here", 1 << 63 - 1, of: 1 << 63).percent == 99)
+        let table: [(StatusReport.Filling?, String)] = [
+            (some, "fetched from https://h:1/v: 976.6 KiB of 4 MiB (23%)"),
+            (filling("here", 4 << 20, of: 4 << 20), "base snapshot: 4 MiB of 4 MiB (100%)"),
+            (filling("remote", nil, of: 4 << 20), "goes on when it is mounted: the state is"),
+        ]
+        for (filling, text) in table {
+            var filled = report
+            filled.filling = filling
+            #expect(filled.text().contains(text), "\(filled.text())")
+        }
+        #expect(!report.text().contains("filling"))
+    }
+
     @Test func ratesComeFromTheInterval() {
         #expect(report.text().contains("10/s, 40 KiB/s  (100, 400 KiB since the mount)"))
         #expect(report.text(since: (StatusReport(), 2)).contains("50/s, 200 KiB/s"))

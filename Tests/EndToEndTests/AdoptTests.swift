@@ -150,6 +150,7 @@ extension EndToEnd {
                 try volume.logdisk(
                     ["adopt", server.url("vol"), new.path, "--mount-first", new.mountPoint]
                         + server.options)
+                try checkFilling(new, server)
                 #expect(try digest(scratch, new.disk) == points.last?.1)
                 try fill(new.disk, with: "three", count: 300_000)
                 let three = try digest(scratch, new.disk)
@@ -161,6 +162,7 @@ extension EndToEnd {
                 }
                 eventually("all of it is here") { !exists(filling) }
                 #expect(!exists(new.path + "/image.present"))
+                #expect(try new.status().filling == nil)
                 server.kill()
                 // An ordinary volume now.
                 #expect(try digest(scratch, new.disk) == three)
@@ -175,6 +177,16 @@ extension EndToEnd {
                     ["replay", new.path, "--at", "mark:two", "--output", scratch.path("two")],
                     expecting: 12)
             }
+        }
+
+        /// How far the filling is, as long as it is.
+        private func checkFilling(_ new: TestVolume, _ server: TestServer) throws {
+            guard let filling = try new.status().filling else { return }
+            #expect(["remote", "here"].contains(filling.stage))
+            #expect(filling.url == server.url("vol"))
+            #expect(filling.totalBytes == (try new.status().sizeBytes))
+            let done = try #require(filling.doneBytes)
+            #expect(done <= filling.totalBytes && (0...100).contains(filling.percent ?? -1))
         }
 
         /// Without the server a volume that is not here yet says so; it never shows wrong bytes.
@@ -199,6 +211,10 @@ extension EndToEnd {
                         contentsOfFile: new.path + "/filling.json", encoding: .utf8),
                     text.contains("\"remote\"")
                 {
+                    let filling = try #require(try new.status().filling)
+                    #expect(filling.stage == "remote" && filling.url == server.url("vol"))
+                    #expect(filling.doneBytes == nil && filling.percent == nil)
+                    #expect(filling.totalBytes == (try new.status().sizeBytes))
                     let away = try volume.logdisk(
                         ["mount", new.path, new.mountPoint], expecting: 14)
                     #expect(away.errors.contains("still lies at"), "\(away)")

@@ -82,7 +82,7 @@ extension EndToEnd {
             }
         }
 
-        private static func begin(_ files: MountedFileSystem) throws -> Child {
+        static func begin(_ files: MountedFileSystem) throws -> Child {
             let child = try Child(
                 ["python3", "-c", program, files.folder + "/base.db"], in: files.scratch)
             try #require(child.line()?.hasPrefix("ready") ?? false, "\(child.wait())")
@@ -90,13 +90,13 @@ extension EndToEnd {
         }
 
         /// The last row; all of them were acknowledged.
-        private static func insert(_ count: Int, _ writer: Child, from rows: Int) throws -> Int {
+        static func insert(_ count: Int, _ writer: Child, from rows: Int) throws -> Int {
             writer.send("\(count)")
             for row in rows + 1...rows + count { try #require(writer.line() == "\(row)") }
             return rows + count
         }
 
-        private static func count(_ files: MountedFileSystem) throws -> Int {
+        static func count(_ files: MountedFileSystem) throws -> Int {
             let outcome = try files.scratch.run(
                 "python3", "-c", look, files.folder + "/base.db")
             return try #require(Int(outcome.output.trimmingCharacters(in: .newlines)))

@@ -249,6 +249,42 @@ struct SealedHistory {
         #expect(history.records.isEmpty && history.snapshots.isEmpty && !history.unusable.isEmpty)
     }
 
+    /// One container of another key costs its own points, as if it were damaged, and no others.
+    @Test(arguments: [1, 2, 4] as [UInt64]) func oneOfAnotherKey(_ seed: UInt64) throws {
+        let sealed = try SealedHistory(seed: seed)
+        let all = try sealed.catalogue().ranges
+        let other = SealingKey.random()
+        let names = try sealed.containers.list().map(\.name)
+        try #require(names.count > 2)
+        let content = sealed.containers.content
+        for name in names {
+            let segment = try #require(try sealed.store().list().first { $0.name == name })
+            let plain = try SealedHistory.bytes(segment, in: sealed.store())
+            sealed.containers.content[name] = nil
+            let without = try sealed.catalogue()
+            try SealedHistory.put(plain, name, in: sealed.store(other))
+            let history = try sealed.catalogue()
+            let failure = StoreError(.read, "\(name)", .otherKey(other.id))
+            let reason = HistoryGap.Reason.unreadable(name, failure)
+            #expect(history.unusable.map(\.name) == [name])
+            #expect(history.unusable.map(\.reason) == [reason])
+            #expect(history.ranges == without.ranges, "seed \(seed), \(name)")
+            if history.ranges != all {
+                #expect(history.gaps.contains { $0.reason == reason }, "seed \(seed), \(name)")
+            }
+            for range in history.ranges {
+                for lsn in [range.first.lsn, range.last.lsn] {
+                    let view = try PointInTimeView(history, at: lsn)
+                    #expect(try view.contents() == sealed.model.volume.image(at: lsn))
+                }
+            }
+            let report = try HistoryVerifier(history).run()
+            #expect(report.segments.filter { !$0.isSound }.map(\.name) == [name])
+            #expect(report.ranges == history.ranges)
+            sealed.containers.content = content
+        }
+    }
+
     /// What a server sees is what the segment says; links are the same, under other names.
     @Test func theClearFooter() throws {
         let sealed = try SealedHistory(seed: 4)

@@ -28,6 +28,7 @@ final class Proxy: Sendable {
     private final class Shared: Sendable {
         let trouble = Mutex(Trouble.none)
         let up = Atomic<Int>(0)
+        let requests = Atomic<Int>(0)
     }
     private let shared = Shared()
     private let server: RawServer
@@ -39,6 +40,9 @@ final class Proxy: Sendable {
     }
     /// Bytes from clients that were passed on.
     var bytesUp: Int { shared.up.load(ordering: .relaxed) }
+
+    /// Requests of clients that were passed on, where they can be read: over plain HTTP.
+    var requests: Int { shared.requests.load(ordering: .relaxed) }
 
     func cutAll() { server.cutAll() }
 
@@ -70,6 +74,7 @@ final class Proxy: Sendable {
             target.cut()
         }
         var seen = 0
+        var finder = RequestFinder()
         let line = delay > 0 ? DelayLine(delay, to: target) : nil
         while true {
             var bytes = source.read()
@@ -85,10 +90,31 @@ final class Proxy: Sendable {
             }
             seen += bytes.count
             counting?.up.add(bytes.count, ordering: .relaxed)
+            counting?.requests.add(finder.count(in: bytes), ordering: .relaxed)
             if let line { line.send(bytes) } else if !target.write(bytes) { break }
             if isEnd { break }
         }
         line?.finish()
+    }
+}
+
+/// Finds the ends of request lines in a stream of bytes.
+private struct RequestFinder {
+    private static let end = Array(" HTTP/1.1\r\n".utf8)
+    /// How much of the end the bytes so far are. No beginning of it is within it but the first.
+    private var matched = 0
+
+    mutating func count(in bytes: [UInt8]) -> Int {
+        var found = 0
+        for byte in bytes {
+            if byte == Self.end[matched] {
+                matched += 1
+            } else {
+                matched = byte == Self.end[0] ? 1 : 0
+            }
+            if matched == Self.end.count { (found, matched) = (found + 1, 0) }
+        }
+        return found
     }
 }
 

@@ -202,8 +202,12 @@ final class Adoption {
                     try copy.copy(
                         segment, monitor: WorkMonitor(isCancelled: { Interruption.isRequested }))
                 } catch {
-                    // A damaged one ends what can be had back.
-                    guard case .damaged = error else { throw error }
+                    // A damaged one, or one of another key, ends what can be had back.
+                    switch error {
+                    case .damaged: continue
+                    case .store(let failure) where failure.isOfOtherKey: continue
+                    default: throw error
+                    }
                 }
             }
             let history = try HistoryCatalogue(store: local, volume: identity.volume)

@@ -153,8 +153,10 @@ struct RemoteAdd: ParsableCommand {
         }
         if let keep { config.keep = try Pruning.ladder(keep, target.volume).description }
         _ = try config.settings()
+        if let path = config.keyFile {
+            _ = try translating(target.volume) { try KeyFile.read(path) }
+        }
         do throws(RemoteSetupError) {
-            _ = try config.key()
             _ = try config.client { Interruption.isRequested }
         } catch { throw CommandFailure(error, object: url) }
         return config

@@ -36,11 +36,13 @@ extension VolumeService {
     private func fill() throws(CommandFailure) {
         guard !isStopping else { return }
         guard var record = try FillRecord.read(path, object: object) else { return }
+        tell(record.stage, 0)
         if record.stage == .remote, let image = ground.withLock({ $0.image }) {
             log.notice("fetching the state of lsn \(record.lsn) from \(record.url)")
             try writeBase(of: image.view, record)
             record.stage = .here
             try translating(object) { [record] in try record.write(to: path) }
+            tell(.here, 0)
         }
         guard !isStopping else { return }
         if let thin = folder.image as? ThinFile {
@@ -57,6 +59,7 @@ extension VolumeService {
             }
         }
         try translating(object) { try FillRecord.remove(from: path) }
+        filled.withLock { $0 = nil }
         log.notice("all of the volume is here")
     }
 
@@ -66,7 +69,9 @@ extension VolumeService {
         do throws(HistoryError) {
             _ = try SnapshotWriter(store: store, identity: identity).write(
                 view, at: record.stamp, predecessor: record.predecessor ?? .none,
-                monitor: WorkMonitor(isCancelled: { [self] in isStopping }))
+                monitor: WorkMonitor(
+                    report: { [self] in tell(.remote, $0.doneBytes) },
+                    isCancelled: { [self] in isStopping }))
         } catch {
             // There already: it died before that was noted.
             if case .store(let failure) = error, failure.cause == .exists { return }
@@ -79,10 +84,21 @@ extension VolumeService {
         let total = folder.superblock.volumeBytes
         for start in stride(from: 0, to: total, by: UInt64.Stride(Self.fillStep)) {
             if isStopping { return false }
-            try translating(object) {
-                _ = try thin.fill(start..<min(total, start + Self.fillStep))
-            }
+            let end = min(total, start + Self.fillStep)
+            try translating(object) { _ = try thin.fill(start..<end) }
+            tell(.here, end)
         }
         return true
+    }
+
+    /// For `status`.
+    private func tell(_ stage: FillRecord.Stage, _ doneBytes: UInt64) {
+        filled.withLock { filled in
+            filled = filled.map {
+                .init(
+                    stage: stage.rawValue, url: $0.url, doneBytes: doneBytes,
+                    totalBytes: $0.totalBytes)
+            }
+        }
     }
 }

@@ -45,6 +45,7 @@ extension VolumeService {
         report.writersHeldSeconds = Double(state.heldNanoseconds) / 1e9
         let remotes = shipping.withLock { $0 }?.reports() ?? []
         if !remotes.isEmpty { report.remotes = remotes }
+        report.filling = filled.withLock { $0 }
         fillHealth(&report, state)
         report.fillRemoteProblems()
         return report

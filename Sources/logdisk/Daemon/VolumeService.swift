@@ -39,6 +39,8 @@ final class VolumeService: Sendable {
     let isRevertUnwanted = Atomic<Bool>(false)
     let pruning = Mutex(())
     let filling = Mutex(())
+    /// How far the filling is; nil: all of the volume is here.
+    let filled: Mutex<StatusReport.Filling?>
     /// The remotes; nil where nothing is shipped.
     let shipping = Mutex<VolumeShipping?>(nil)
     let problems = Mutex<[ProblemArea: String]>([:])
@@ -61,12 +63,19 @@ final class VolumeService: Sendable {
         self.location = location
         let ground = try location.ground()
         self.ground = Mutex(ground)
+        let record = try FillRecord.read(location.path, object: location.object)
         let storage = try location.storage(over: ground.image)
         thinStorage = storage as? BranchStorage
         let folder = try translating(location.object) {
             try VolumeFolder.open(location.path, on: storage, purpose: purpose)
         }
         self.folder = folder
+        filled = Mutex(
+            record.map {
+                .init(
+                    stage: $0.stage.rawValue, url: $0.url, doneBytes: 0,
+                    totalBytes: folder.superblock.volumeBytes)
+            })
         do {
             volume = try translating(location.object) {
                 try ProtectedVolume.open(folder, options)

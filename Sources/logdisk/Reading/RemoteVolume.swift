@@ -52,7 +52,7 @@ final class RemoteVolume: Sendable {
                     isCancelled: { Interruption.isRequested }), writer: writer)
         } catch {
             var failure = CommandFailure(error, object: object)
-            failure.hint = failure.hint ?? "look at --token-file and --ca"
+            failure.hint = error.hint ?? "look at --token-file and --ca"
             throw failure
         }
     }

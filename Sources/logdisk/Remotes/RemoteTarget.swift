@@ -96,7 +96,9 @@ final class ConfiguredTarget: ShipTarget {
 
 extension CommandFailure {
     init(_ error: RemoteSetupError, object: String) {
-        self.init(.usage, object, error.what, hint: error.hint)
+        self.init(
+            .usage, object, error.what,
+            hint: error.hint ?? "look at --token-file, --ca and --bind")
     }
 
     /// What a log server at `url` answered, or did not.

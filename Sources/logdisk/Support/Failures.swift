@@ -22,6 +22,10 @@ extension CommandFailure {
         if error.isNoSpace { return "make room where \(error.path) lies, then try again" }
         if error.code == 13 || error.code == 1 { return "run it as the owner of the volume" }
         if error.code == 5 { return "look at the disk: dmesg, smartctl" }
+        if error.isMissing { return "make the folder that it shall lie in, or mend the path" }
+        if error.code == 17 || error.code == 20 {  // EEXIST, ENOTDIR
+            return "something else lies there: choose another place"
+        }
         return nil
     }
 

@@ -37,6 +37,11 @@ enum OfflineStatus {
         report.archivedLSN = records.map(\.name.last.rawValue).max() ?? 0
         fillLog(&report, superblock, logs + "/wal", storage)
         report.fillRemotes(location, store)
+        if let record = try FillRecord.read(location.path, object: location.object) {
+            report.filling = StatusReport.Filling(
+                stage: record.stage.rawValue, url: record.url, doneBytes: nil,
+                totalBytes: superblock.volumeBytes)
+        }
         if !storage.exists(report.imagePath) {
             report.problems.append("the image is missing")
             report.health = .degraded

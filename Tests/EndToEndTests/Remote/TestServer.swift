@@ -77,13 +77,19 @@ final class TestServer {
     }
 
     /// SIGTERM, and the end, which must be a good one.
-    func stop() throws {
+    @discardableResult
+    func stop() throws -> Outcome {
         let child = try #require(self.child)
         self.child = nil
         try #require(Glibc.kill(child.process, SIGTERM) == 0)
         eventually("the end of the server") { child.hasEnded }
         let outcome = child.wait()
         #expect(outcome.status == 0, "\(outcome)")
+        return outcome
+    }
+
+    func signal(_ number: Int32) throws {
+        try #require(Glibc.kill(try #require(process), number) == 0)
     }
 
     /// A token for what `options` say, in a file.
