@@ -64,14 +64,14 @@ import Testing
             _ = try target.attach(RunningServer.volume())
             var head: SegmentDigest?
             for (name, bytes) in segments {
+                let digest = bytes.suffix(48).withUnsafeBytes { SegmentDigest($0.baseAddress!) }
                 let shipment = Shipment(
                     name: name, byteCount: UInt64(bytes.count), source: folder,
-                    uploadID: "up-\(name.last)", after: name.kind == .log ? head : nil,
-                    isGap: false)
+                    uploadID: "up-\(name.last)",
+                    digest: { () throws(StoreError) in digest },
+                    after: name.kind == .log ? head : nil, isGap: false)
                 #expect(try !target.put(shipment) { _ in }.wasThere)
-                if name.kind == .log {
-                    head = bytes.suffix(48).withUnsafeBytes { SegmentDigest($0.baseAddress!) }
-                }
+                if name.kind == .log { head = digest }
             }
         }
     }
