@@ -79,6 +79,13 @@ let package = Package(
                 "CommandText", "DiskIO", "CLinux",
                 .product(name: "Crypto", package: "swift-crypto"),
             ], swiftSettings: swiftSettings),
+        // A log server as a backup device: the joint of Spread and Shipping.
+        .target(
+            name: "Offsite",
+            dependencies: [
+                "ServerAPI", "Shipping", "Spread", "DiskIO", "CLinux",
+                .product(name: "Crypto", package: "swift-crypto"),
+            ], swiftSettings: swiftSettings),
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
         // errors, the status in its three forms. No input or output.
         .target(name: "CommandText", swiftSettings: swiftSettings),
@@ -90,6 +97,7 @@ let package = Package(
             dependencies: [
                 "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
                 "ProtectedVolume", "FuseMount", "ServerAPI", "LogServer", "Shipping", "Spread",
+                "Offsite",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -165,8 +173,12 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
         .testTarget(
-            name: "SpreadTests", dependencies: ["CLinux", "DiskIO", "Spread"],
-            swiftSettings: swiftSettings),
+            name: "SpreadTests",
+            dependencies: [
+                "CLinux", "DiskIO", "Spread", "Offsite", "ServerAPI", "Shipping", "LogServer",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: swiftSettings),
         .testTarget(name: "TidyTests", swiftSettings: swiftSettings),
     ],
     swiftLanguageModes: [.v6]

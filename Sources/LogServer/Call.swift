@@ -22,6 +22,8 @@ enum Call: Hashable, Sendable {
     case lease(String)
     case renewLease(String, String)
     case releaseLease(String, String)
+    /// Of a backup device.
+    case backup(String, BackupCall)
 
     private static let pathBytesMax = 1024
 
@@ -40,11 +42,18 @@ enum Call: Hashable, Sendable {
             self = call
             return
         }
-        guard words.count >= 3, words[0] == "v1", words[1] == "volumes" else { throw Self.noPath }
+        let isBackup = words.count > 1 && words[1] == "backups"
+        guard words.count >= 3, words[0] == "v1", words[1] == "volumes" || isBackup else {
+            throw Self.noPath
+        }
         guard ServerAPI.isVolumeName(words[2]) else {
             throw ErrorReply(
-                .malformed, "this is no name of a volume",
+                .malformed, "this is no name of a \(isBackup ? "backup device" : "volume")",
                 hint: "1 to 100 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+        }
+        if isBackup {
+            self = .backup(String(words[2]), try BackupCall(verb, Array(words[3...])))
+            return
         }
         self = try Self.call(verb, volume: String(words[2]), words[3...])
     }
@@ -106,9 +115,9 @@ enum Call: Hashable, Sendable {
         return String(word)
     }
 
-    private static let noPath = ErrorReply(.noPath, "there is no such path or method")
+    static let noPath = ErrorReply(.noPath, "there is no such path or method")
 
-    /// The volume that it is about.
+    /// The volume or backup device that it is about.
     var volume: String? {
         switch self {
         case .health, .openAPI, .metrics, .listVolumes: nil
@@ -116,7 +125,7 @@ enum Call: Hashable, Sendable {
             .listSegments(let name), .segment(let name, _), .deleteSegment(let name, _),
             .upload(let name, _), .append(let name, _), .commit(let name, _),
             .dropUpload(let name, _), .lease(let name), .renewLease(let name, _),
-            .releaseLease(let name, _):
+            .releaseLease(let name, _), .backup(let name, _):
             name
         }
     }
@@ -132,6 +141,7 @@ enum Call: Hashable, Sendable {
         // Whether a ladder may be changed depends on the volume.
         case .makeVolume, .takeOver, .retain, .append, .commit, .dropUpload: .appendOnly
         case .deleteSegment: .full
+        case .backup(_, let call): call.level
         }
     }
 

@@ -1,5 +1,6 @@
 // One connection: requests in order, an answer to each. One task, on the channel's event loop.
 
+import class DiskIO.StorageFile
 import HTTPTypes
 import History
 import Logging
@@ -88,9 +89,19 @@ extension LogServer {
         case .bytes(let bytes) where !isHead:
             try await outbound.write(
                 contentsOf: [.head(head), .body(ByteBuffer(bytes: bytes)), .end(nil)])
-        case .segment(let segments, let range) where !isHead:
+        case .segment(let segments, let name, let range) where !isHead:
             try await outbound.write(.head(head))
-            try await send(segments, range, outbound)
+            try await send(range, "segment \(name)", outbound) {
+                (offset, count) throws(ErrorReply) in
+                try Self.read(segments, name, at: offset, count: count)
+            }
+            try await outbound.write(.end(nil))
+        case .file(let file, let range) where !isHead:
+            try await outbound.write(.head(head))
+            try await send(range, "a file of a set", outbound) {
+                (offset, count) throws(ErrorReply) in
+                try Self.read(file, at: offset, count: count)
+            }
             try await outbound.write(.end(nil))
         default:
             try await outbound.write(contentsOf: [.head(head), .end(nil)])
@@ -101,7 +112,8 @@ extension LogServer {
     private static let pieceBytes: UInt64 = 256 << 10
 
     private func send(
-        _ segments: ServedSegments, _ range: SegmentRange, _ outbound: ReplyWriter
+        _ range: RequestedRange, _ object: String, _ outbound: ReplyWriter,
+        _ read: @escaping @Sendable (UInt64, Int) throws(ErrorReply) -> ByteBuffer
     ) async throws {
         var offset = range.bytes.lowerBound
         while offset < range.bytes.upperBound {
@@ -109,17 +121,34 @@ extension LogServer {
             let count = min(Self.pieceBytes, range.bytes.upperBound - start)
             let piece: ByteBuffer
             do throws(ErrorReply) {
-                piece = try await disk {
-                    try Self.read(segments, range.name, at: start, count: Int(count))
-                }
+                piece = try await disk { try read(start, Int(count)) }
             } catch {
-                configuration.log.error("segment \(range.name) cannot be sent: \(error.what)")
+                configuration.log.error("\(object) cannot be sent: \(error.what)")
                 throw CutShort()
             }
             try await outbound.write(.body(piece))
             counters.sentBytes.add(Int(count), ordering: .relaxed)
             offset += count
         }
+    }
+
+    private static func read(
+        _ file: StorageFile, at offset: UInt64, count: Int
+    ) throws(ErrorReply) -> ByteBuffer {
+        var buffer = ByteBufferAllocator().buffer(capacity: count)
+        var failure: ErrorReply?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: count) { memory in
+            do throws(ErrorReply) {
+                try file.fill(
+                    UnsafeMutableRawBufferPointer(rebasing: memory[..<count]), at: offset)
+                return count
+            } catch {
+                failure = error
+                return 0
+            }
+        }
+        if let failure { throw failure }
+        return buffer
     }
 
     private static func read(

@@ -17,6 +17,9 @@ extension LogServer {
         let call = try Call(method: head.method.rawValue, target: head.path ?? "")
         var access: Access?
         if let level = call.level { access = try await admit(head, level, call.volume) }
+        if case .backup(let device, let call) = call, let access {
+            return try await reply(to: call, of: device, head, &reader, outbound, access)
+        }
         if let limit = call.bodyBytesMax {
             if head.contentLength ?? 0 > UInt64(limit) {
                 throw ErrorReply(.tooLarge, "the body is larger than \(limit) bytes")
@@ -32,7 +35,7 @@ extension LogServer {
     }
 
     /// Who asks; throws where they may not.
-    private func admit(
+    func admit(
         _ head: HTTPRequest, _ level: AccessLevel, _ volume: String?
     ) async throws -> Access {
         guard let token = head.token else {
@@ -44,7 +47,7 @@ extension LogServer {
             throw ErrorReply(.unauthenticated, "the token is unknown or revoked")
         }
         if let volume, !access.mayUse(volume) {
-            throw ErrorReply(.forbidden, "the token is not for volume \(volume)")
+            throw ErrorReply(.forbidden, "the token is not for \(volume)")
         }
         guard access.level >= level else {
             throw ErrorReply(.forbidden, "a token that is \(access.level.rawValue) may not do this")
@@ -53,7 +56,7 @@ extension LogServer {
     }
 
     /// Tells a client that waits to send its body.
-    private func goOn(_ head: HTTPRequest, _ outbound: ReplyWriter) async throws {
+    func goOn(_ head: HTTPRequest, _ outbound: ReplyWriter) async throws {
         guard head.hasBody, head.expectsContinue else { return }
         try await outbound.write(.head(HTTPResponse(status: .continue)))
     }
@@ -122,22 +125,22 @@ extension LogServer {
             return try await json { try store.leases.renew(store.volume(name), id, now: now) }
         case .releaseLease(let name, let id):
             return try await done { try store.leases.release(store.volume(name), id) }
-        case .append: preconditionFailure("appends have a way of their own")
+        case .append, .backup: preconditionFailure("these have ways of their own")
         }
     }
 
-    private func json<Value: Encodable & Sendable>(
+    func json<Value: Encodable & Sendable>(
         _ body: @escaping @Sendable () throws -> Value
     ) async throws -> Reply {
         Reply(try await disk(body))
     }
 
-    private func done(_ body: @escaping @Sendable () throws -> Void) async throws -> Reply {
+    func done(_ body: @escaping @Sendable () throws -> Void) async throws -> Reply {
         try await disk(body)
         return Reply(.noContent)
     }
 
-    private static func decode<Value: Decodable>(_ bytes: [UInt8]) throws -> Value {
+    static func decode<Value: Decodable>(_ bytes: [UInt8]) throws -> Value {
         do {
             return try JSONDecoder().decode(Value.self, from: Data(bytes))
         } catch {
@@ -154,13 +157,8 @@ extension LogServer {
         guard let size = segments.size(segment) else {
             throw ErrorReply(.missing, "there is no segment of that name")
         }
-        let range = try SegmentRange(segment, size: size, field: head.headerFields[.range])
-        var reply = Reply(range.isWhole ? .ok : .partialContent)
-        reply.fields[.contentType] = "application/octet-stream"
-        reply.fields[.acceptRanges] = "bytes"
-        if !range.isWhole { reply.fields[.contentRange] = range.contentRange }
-        reply.body = .segment(segments, range)
-        return reply
+        let range = try RequestedRange(size: size, field: head.headerFields[.range])
+        return Reply(range, .segment(segments, segment, range))
     }
 
     private func commit(
@@ -210,6 +208,21 @@ extension LogServer {
         }
         defer { upload.end() }
         try await goOn(head, outbound)
+        try await take(upload, turn, &reader) { [self] in
+            _ = try await admit(head, .appendOnly, name)
+            try await disk {
+                try store.mustHaveRoom()
+                try ServedVolume.mustBeWriter(writer, store.volume(name).record)
+            }
+        }
+        return Reply(UploadReply(bytes: try await disk { upload.byteCount }))
+    }
+
+    /// Takes the rest of a body into an upload; now and then `look` looks at the rights again.
+    func take(
+        _ upload: Upload, _ turn: UInt64, _ reader: inout RequestReader,
+        _ look: () async throws -> Void
+    ) async throws {
         var untilLook = Self.lookBytes
         while let piece = try await reader.next() {
             try await disk {
@@ -219,13 +232,8 @@ extension LogServer {
             untilLook -= piece.readableBytes
             if untilLook <= 0 {
                 untilLook = Self.lookBytes
-                _ = try await admit(head, .appendOnly, name)
-                try await disk {
-                    try store.mustHaveRoom()
-                    try ServedVolume.mustBeWriter(writer, store.volume(name).record)
-                }
+                try await look()
             }
         }
-        return Reply(UploadReply(bytes: try await disk { upload.byteCount }))
     }
 }

@@ -1,4 +1,4 @@
-// The second half of docs/openapi.yaml. See OpenAPI.swift.
+// The last part of docs/openapi.yaml. See OpenAPI.swift.
 
 extension OpenAPI {
     static let components = #"""
@@ -19,6 +19,35 @@ extension OpenAPI {
               required: true
               description: Who writes; the id that VolumeRequest or WriterRequest named.
               schema: { $ref: "#/components/schemas/UploadID" }
+            Device:
+              name: device
+              in: path
+              required: true
+              schema:
+                type: string
+                pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$'
+            Set:
+              name: set
+              in: path
+              required: true
+              schema: { $ref: "#/components/schemas/SetID" }
+            Run:
+              name: Logdisk-Writer
+              in: header
+              required: true
+              description: Who writes; chosen at random by each run.
+              schema: { $ref: "#/components/schemas/UploadID" }
+            Offset:
+              name: Upload-Offset
+              in: header
+              required: true
+              description: Where in the content the body begins; how many bytes of it are there.
+              schema: { type: integer, minimum: 0, maximum: 4611686018427387903 }
+            HeadBytes:
+              name: Logdisk-Head-Bytes
+              in: header
+              description: Bytes in front of the content; the same in all requests of a file.
+              schema: { type: integer, minimum: 0, maximum: 1048576, default: 0 }
           headers:
             Load:
               description: How busy the server is, from 0 to 1.
@@ -41,11 +70,17 @@ extension OpenAPI {
               content:
                 application/json:
                   schema: { $ref: "#/components/schemas/Lease" }
+            Set:
+              description: The set.
+              content:
+                application/json:
+                  schema: { $ref: "#/components/schemas/Set" }
             Error:
               description: >-
                 Why it was not done. 400 malformed; 401 unauthenticated; 403 forbidden; 404 missing,
                 no_volume, no_path; 409 other_volume, fenced, gap, fork, old, offset, leased,
-                exists, clock; 413 too_large; 416 range; 422 damaged; 500 failed; 503 full, busy.
+                complete, exists, clock; 413 too_large; 416 range; 422 damaged; 500 failed;
+                503 full, busy.
               headers:
                 Retry-After:
                   description: With 503, seconds to wait.
@@ -214,6 +249,61 @@ extension OpenAPI {
               properties:
                 id: { type: string }
                 seconds: { type: integer }
+            SetID:
+              type: string
+              pattern: '^[0-9a-f]{32}$'
+            SetName:
+              type: string
+              minLength: 1
+              maxLength: 100
+              pattern: '^[^/.\u0000-\u0020\u007f-][^/\u0000-\u0020\u007f]*$'
+              description: At most 100 bytes.
+            SetRequest:
+              type: object
+              required: [name, device_id, created_nanoseconds]
+              properties:
+                name: { $ref: "#/components/schemas/SetName" }
+                device_id: { $ref: "#/components/schemas/SetID" }
+                created_nanoseconds: { type: integer, format: int64 }
+            Set:
+              type: object
+              required: [id, name, device_id, created_nanoseconds, complete, manifest]
+              properties:
+                id: { $ref: "#/components/schemas/SetID" }
+                name: { type: string }
+                device_id: { $ref: "#/components/schemas/SetID" }
+                created_nanoseconds: { type: integer, format: int64 }
+                complete: { type: boolean, description: Whether it is visible. }
+                manifest: { type: boolean, description: Whether its manifest is there. }
+                file_count: { type: integer }
+                bytes: { $ref: "#/components/schemas/Number" }
+            Backup:
+              type: object
+              required: [name, access, free_bytes, sets]
+              properties:
+                name: { type: string }
+                access: { type: string, enum: [read-only, append-only, full] }
+                free_bytes: { $ref: "#/components/schemas/Number" }
+                sets:
+                  type: array
+                  items: { $ref: "#/components/schemas/Set" }
+            SetFileListing:
+              type: object
+              required: [files]
+              properties:
+                files:
+                  type: array
+                  items:
+                    type: object
+                    required: [name, bytes]
+                    properties:
+                      name: { type: string }
+                      bytes: { $ref: "#/components/schemas/Number" }
+            SetFileReply:
+              type: object
+              required: [was_there]
+              properties:
+                was_there: { type: boolean, description: The same was there already. }
             Error:
               type: object
               required: [code, what]
@@ -222,8 +312,8 @@ extension OpenAPI {
                   type: string
                   enum:
                     [malformed, unauthenticated, forbidden, missing, no_volume, no_path,
-                     other_volume, fenced, gap, fork, old, offset, leased, exists, clock, too_large,
-                     damaged, range, full, busy, failed]
+                     other_volume, fenced, gap, fork, old, offset, leased, complete, exists, clock,
+                     too_large, damaged, range, full, busy, failed]
                 what: { type: string }
                 hint: { type: string }
                 bytes: { $ref: "#/components/schemas/Number" }

@@ -1,9 +1,9 @@
 // The description of the interface, as it is served: the text of docs/openapi.yaml, line by line
-// (its second half in OpenAPI+Components.swift). A test compares them; who changes one changes the
-// other.
+// (sets of backups in OpenAPI+Backups.swift, the rest in OpenAPI+Components.swift). A test compares
+// them; who changes one changes the other.
 
 enum OpenAPI {
-    static let text = paths + components
+    static let text = paths + backups + components
 
     private static let paths = #"""
         openapi: 3.0.3
@@ -12,14 +12,15 @@ enum OpenAPI {
           version: "1"
           description: |
             History of volumes, kept for many computers: immutable segments (docs/format.md), sent
-            by resumable uploads and read by range. HTTP/1.1 over TLS 1.2 or later.
+            by resumable uploads and read by range; and sets of backups (docs/spreading.md), whose
+            files go up in the same way. HTTP/1.1 over TLS 1.2 or later.
 
             An upload's id is chosen by the client. Its bytes come in one or more PATCH requests,
             each at the offset where the upload stands; only a commit makes a segment of it,
             durably, once its digest, its format and its place in the chain are right. A commit that
             is sent again is answered as the first. A token (Authorization: Bearer) is for volumes
-            by pattern and allows to read, to append, or everything. 503 with Retry-After asks to
-            wait.
+            and backup devices by pattern and allows to read, to append, or everything. 503 with
+            Retry-After asks to wait.
         servers:
           - url: /
         security:

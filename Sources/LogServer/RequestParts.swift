@@ -1,7 +1,9 @@
 // A request as it comes in on a connection, and an answer before it is written.
 
+import DiskIO
 import Foundation
 import HTTPTypes
+import History
 import NIOCore
 import NIOHTTPTypes
 import ServerAPI
@@ -85,6 +87,9 @@ extension HTTPField.Name {
     static let logdiskWriter = named(ServerAPI.writerHeader)
     static let logdiskLoad = named(ServerAPI.loadHeader)
     static let uploadOffset = named(ServerAPI.uploadOffsetHeader)
+    static let headBytes = named(ServerAPI.headBytesHeader)
+    static let contentDigest = named(ServerAPI.digestHeader)
+    static let zeros = named(ServerAPI.zerosHeader)
 
     private static func named(_ text: String) -> HTTPField.Name {
         guard let name = HTTPField.Name(text) else {
@@ -100,7 +105,9 @@ struct Reply: Sendable {
         case none
         case bytes([UInt8])
         /// A range of a segment.
-        case segment(ServedSegments, SegmentRange)
+        case segment(ServedSegments, SegmentName, RequestedRange)
+        /// A range of a file.
+        case file(StorageFile, RequestedRange)
     }
     var status: HTTPResponse.Status
     var fields: HTTPFields = [:]
@@ -123,6 +130,15 @@ struct Reply: Sendable {
         body = .bytes(Array((try? encoder.encode(value)) ?? Data("{}".utf8)) + [0x0A])
     }
 
+    /// Bytes of something, or a range of them.
+    init(_ range: RequestedRange, _ body: Body) {
+        self.init(range.isWhole ? .ok : .partialContent)
+        fields[.contentType] = "application/octet-stream"
+        fields[.acceptRanges] = "bytes"
+        if !range.isWhole { fields[.contentRange] = range.contentRange }
+        self.body = body
+    }
+
     /// `retrySeconds`: what 503 asks to wait.
     init(_ error: ErrorReply, retrySeconds: Int64) {
         self.init(error, HTTPResponse.Status(code: error.code.httpStatus))
@@ -134,7 +150,7 @@ struct Reply: Sendable {
         switch body {
         case .none: 0
         case .bytes(let bytes): UInt64(bytes.count)
-        case .segment(_, let range): UInt64(range.bytes.count)
+        case .segment(_, _, let range), .file(_, let range): UInt64(range.bytes.count)
         }
     }
 }

@@ -18,6 +18,7 @@ final class ServedStore: Sendable {
     let storage: Storage
     let access: AccessFolder
     let leases: LeaseTable
+    let backups: ServedBackups
     let log: Logger
     /// The ladder of new volumes that come without one.
     private let keep: Ladder?
@@ -49,6 +50,12 @@ final class ServedStore: Sendable {
         leases = LeaseTable(storage: store.storage)
         volumes = Mutex(Volumes())
         do throws(IOError) {
+            backups = try ServedBackups(store.paths, store.storage, log: log)
+        } catch {
+            lock.close()
+            throw .io(error)
+        }
+        do throws(IOError) {
             try openAll()
         } catch {
             lock.close()
@@ -74,6 +81,7 @@ final class ServedStore: Sendable {
     func close() {
         leases.releaseAll()
         for volume in all { volume.close() }
+        backups.close()
         lock.close()
     }
 
@@ -223,13 +231,23 @@ final class ServedStore: Sendable {
 
     // MARK: rules
 
-    /// Throws `.full` when no more may be taken.
-    func mustHaveRoom() throws(ErrorReply) {
-        let free: UInt64
+    /// Throws `.full` when no more may be taken. What ends a set that is there (`isEnding`) may use
+    /// half of the reserve.
+    func mustHaveRoom(isEnding: Bool = false) throws(ErrorReply) {
+        let reserve = isEnding ? reserveBytes / 2 : reserveBytes
+        guard try freeBytes() > reserve else { throw ErrorReply(.full, "the server has no room") }
+    }
+
+    private func freeBytes() throws(ErrorReply) -> UInt64 {
         do throws(IOError) {
-            free = try storage.freeBytes(paths.store)
+            return try storage.freeBytes(paths.store)
         } catch { throw ErrorReply(error) }
-        guard free > reserveBytes else { throw ErrorReply(.full, "the server has no room") }
+    }
+
+    /// Bytes that may be taken before there is no room.
+    func room() throws(ErrorReply) -> UInt64 {
+        let free = try freeBytes()
+        return free > reserveBytes ? free - reserveBytes : 0
     }
 
     private static func mustBeWriterName(_ writer: String, _ host: String) throws(ErrorReply) {

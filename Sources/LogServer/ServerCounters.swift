@@ -10,6 +10,7 @@ final class ServerCounters: Sendable {
     let receivedBytes = Atomic<Int>(0)
     let sentBytes = Atomic<Int>(0)
     let commits = Atomic<Int>(0)
+    let backupFiles = Atomic<Int>(0)
     private let answers = Mutex<[Int: Int]>([:])
     private let refusalLogged = Atomic<UInt64>(0)
 
@@ -46,6 +47,11 @@ extension LogServer {
         add(
             "segment_bytes", "gauge", "Bytes of all segments.", sums.reduce(0) { $0 + $1.byteCount }
         )
+        let backups = store.backups.summary
+        add("backup_devices", "gauge", "Backup devices that hold sets.", backups.devices)
+        add("backup_sets", "gauge", "Sets of backups that are complete.", backups.complete)
+        add("backup_sets_unfinished", "gauge", "Sets that are not complete.", backups.unfinished)
+        add("backup_bytes", "gauge", "Bytes of all complete sets.", backups.bytes)
         if let free = try? store.storage.freeBytes(store.paths.store) {
             add("free_bytes", "gauge", "Bytes that are free on the file system.", free)
         }
@@ -59,11 +65,14 @@ extension LogServer {
             "received_bytes_total", "counter", "Bytes taken into uploads.",
             counters.receivedBytes.load(ordering: .relaxed))
         add(
-            "sent_bytes_total", "counter", "Bytes of segments sent.",
+            "sent_bytes_total", "counter", "Bytes of segments and files sent.",
             counters.sentBytes.load(ordering: .relaxed))
         add(
             "commits_total", "counter", "Commits answered with success.",
             counters.commits.load(ordering: .relaxed))
+        add(
+            "backup_files_total", "counter", "Files of sets that became whole.",
+            counters.backupFiles.load(ordering: .relaxed))
         add(
             "pruned_segments_total", "counter", "Segments deleted by retention.",
             retention.deletedCount)

@@ -6,6 +6,7 @@
 //   STORE/VOLUME/segments/          as in a volume's own folder: every read command works on it
 //   STORE/VOLUME/uploads/           bytes that are no segment yet (Upload.swift)
 //   STORE/VOLUME/leases/            what is being read (History/Leases.swift)
+//   STORE/.backups/DEVICE/SET/      sets of backups (ServedBackups.swift)
 
 import BlockModel
 import DiskIO
@@ -22,6 +23,9 @@ public struct ServerPaths: Sendable {
     public var access: String { "\(settings)/access" }
     /// `name` is a volume's name by `ServerAPI.isVolumeName`.
     public func volume(_ name: String) -> String { "\(store)/\(name)" }
+    var backups: String { "\(store)/.backups" }
+    /// `device` is a name as that of a volume.
+    public func backup(_ device: String) -> String { "\(backups)/\(device)" }
 }
 
 /// Why a store cannot be used.

@@ -1,6 +1,8 @@
-// Bytes on their way to become a segment: one file in the volume's folder `uploads`, named
-// `ID@SECONDS` after the client's id and the time when it was begun. Appended to at its end only;
-// hashed while it grows. After a restart the file is found again and hashed once, at the commit.
+// Bytes on their way to become a segment, or a file of a set: one file in the folder `uploads` of
+// the volume or set, named `ID@SECONDS` after the client's id and the time when it was begun.
+// Appended to at its end only; hashed while it grows. After a restart the file is found again and
+// hashed once, at the commit. In front of the bytes room may be kept for a head, which is written
+// before the commit and counts nowhere.
 //
 // Threads: any; a lock orders the calls on one upload, which block on the disk. Of several requests
 // that write to one upload the last one counts: a connection that was cut may look alive here for
@@ -16,6 +18,8 @@ final class Upload: Sendable {
     let path: String
     /// When it was begun, seconds since 1970-01-01 UTC.
     let begunSeconds: Int64
+    /// Where the bytes begin in the file.
+    let headBytes: UInt64
     private let state: Mutex<State>
     private let storage: Storage
     /// Whether it is to be a container.
@@ -39,12 +43,13 @@ final class Upload: Sendable {
 
     /// A new one, or one that is there (its file's name tells since when).
     private init(
-        id: String, path: String, begunSeconds: Int64, file: StorageFile, byteCount: UInt64,
-        isSealed: Bool, storage: Storage
+        id: String, path: String, begunSeconds: Int64, headBytes: UInt64, file: StorageFile,
+        byteCount: UInt64, isSealed: Bool, storage: Storage
     ) {
         self.id = id
         self.path = path
         self.begunSeconds = begunSeconds
+        self.headBytes = headBytes
         self.storage = storage
         self.isSealed = isSealed
         state = Mutex(
@@ -52,26 +57,30 @@ final class Upload: Sendable {
     }
 
     static func make(
-        id: String, in directory: String, nowSeconds: Int64, isSealed: Bool, storage: Storage
+        id: String, in directory: String, nowSeconds: Int64, headBytes: UInt64 = 0,
+        isSealed: Bool = false, storage: Storage
     ) throws(IOError) -> Upload {
         let path = "\(directory)/\(id)@\(nowSeconds)"
         // What could not be removed when it was given up.
         if storage.exists(path) { try storage.remove(path) }
         let file = try storage.open(path, OpenOptions(.readWrite, creation: .exclusively))
         return Upload(
-            id: id, path: path, begunSeconds: nowSeconds, file: file, byteCount: 0,
-            isSealed: isSealed, storage: storage)
+            id: id, path: path, begunSeconds: nowSeconds, headBytes: headBytes, file: file,
+            byteCount: 0, isSealed: isSealed, storage: storage)
     }
 
+    /// `headBytes`: how an id tells of the head.
     static func find(
-        _ fileName: String, in directory: String, isSealed: Bool, storage: Storage
+        _ fileName: String, in directory: String, isSealed: Bool = false, storage: Storage,
+        headBytes: (String) -> UInt64? = { _ in 0 }
     ) throws(IOError) -> Upload? {
-        guard let (id, seconds) = parse(fileName) else { return nil }
+        guard let (id, seconds) = parse(fileName), let head = headBytes(id) else { return nil }
         let path = "\(directory)/\(fileName)"
         let file = try storage.open(path, OpenOptions(.readWrite))
+        let size = try file.size()
         return Upload(
-            id: id, path: path, begunSeconds: seconds, file: file, byteCount: try file.size(),
-            isSealed: isSealed, storage: storage)
+            id: id, path: path, begunSeconds: seconds, headBytes: head, file: file,
+            byteCount: max(size, head) - head, isSealed: isSealed, storage: storage)
     }
 
     /// Id and time of a file's name; nil where it is no upload.
@@ -117,16 +126,32 @@ final class Upload: Sendable {
                     .offset, "another request goes on with this upload", bytes: state.byteCount)
             }
             do throws(IOError) {
-                try file.write(bytes, at: state.byteCount)
+                try file.write(bytes, at: headBytes + state.byteCount)
             } catch { throw ErrorReply(error) }
             if state.hasher.byteCount == state.byteCount { state.hasher.append(bytes) }
             state.byteCount += UInt64(bytes.count)
             // The sync of the commit shall find little to do.
             let waiting = state.byteCount - state.begunBytes
             if waiting >= Self.writeBackBytes {
-                file.startWriteBack(offset: state.begunBytes, count: waiting)
+                file.startWriteBack(offset: headBytes + state.begunBytes, count: waiting)
                 state.begunBytes = state.byteCount
             }
+        }
+    }
+
+    /// Appends so many zeros, as a hole where the file system can.
+    func appendZeros(_ count: UInt64, turn: UInt64) throws(ErrorReply) {
+        try state.withLock { (state) throws(ErrorReply) in
+            guard !state.isGone, let file = state.file else { throw Self.gone }
+            guard state.turn == turn else {
+                throw ErrorReply(
+                    .offset, "another request goes on with this upload", bytes: state.byteCount)
+            }
+            do throws(IOError) {
+                try file.truncate(to: headBytes + state.byteCount + count)
+            } catch { throw ErrorReply(error) }
+            if state.hasher.byteCount == state.byteCount { state.hasher.append(zeros: count) }
+            state.byteCount += count
         }
     }
 
@@ -148,7 +173,8 @@ final class Upload: Sendable {
                     bytes: state.byteCount)
             }
             if state.hasher.byteCount != byteCount {
-                state.hasher = try TailHasher(file, to: byteCount, isSealed: isSealed)
+                state.hasher = try TailHasher(
+                    file, from: headBytes, to: headBytes + byteCount, isSealed: isSealed)
             }
             if let sha256, try allOf(file, state) != sha256.lowercased() {
                 remove(&state)
@@ -180,7 +206,9 @@ final class Upload: Sendable {
     private func allOf(_ file: StorageFile, _ state: borrowing State) throws(ErrorReply) -> String?
     {
         if let known = state.hasher.sha256 { return known }
-        return try TailHasher(file, to: state.byteCount, isSealed: false).sha256
+        return try TailHasher(
+            file, from: headBytes, to: headBytes + state.byteCount, isSealed: false
+        ).sha256
     }
 
     /// Gives up; its file goes. Idempotent.

@@ -242,7 +242,8 @@ public struct ErrorReply: Codable, Hashable, Sendable, Error {
         case unauthenticated
         /// 403: the token may not do this, or the volume is not its own.
         case forbidden
-        /// 404: no such segment, upload or lease. Of volumes only those that the token may see.
+        /// 404: no such segment, upload, lease, set or file. Of volumes only those that the token
+        /// may see.
         case missing
         /// 404: no such volume, although the token may make or see it.
         case noVolume = "no_volume"
@@ -262,7 +263,9 @@ public struct ErrorReply: Codable, Hashable, Sendable, Error {
         case offset
         /// 409: somebody reads what should go.
         case leased
-        /// 409: there is a segment of that name with other bytes.
+        /// 409: a set of backups is visible: nothing in it changes any more.
+        case complete
+        /// 409: there is a segment or file of that name with other bytes, or a set of that name.
         case exists
         /// 409: wall times lie in the future by the server's clock.
         case clock
@@ -302,7 +305,8 @@ extension ErrorReply.Code {
         case .unauthenticated: 401
         case .forbidden: 403
         case .missing, .noVolume, .noPath: 404
-        case .otherVolume, .fenced, .gap, .fork, .old, .offset, .leased, .exists, .clock: 409
+        case .otherVolume, .fenced, .gap, .fork, .old, .offset, .leased, .complete, .exists, .clock:
+            409
         case .tooLarge: 413
         case .range: 416
         case .damaged: 422

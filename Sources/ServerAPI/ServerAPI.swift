@@ -20,6 +20,7 @@
 //   POST   /v1/volumes/{v}/leases              LeaseRequest -> LeaseReply
 //   PUT    /v1/volumes/{v}/leases/{id}         LeaseReply; renews it
 //   DELETE /v1/volumes/{v}/leases/{id}         204
+//   ...    /v1/backups/{b}...                  sets of backups (Backups.swift)
 //
 // An upload's id is chosen by the client (UploadID). Bytes may be sent again or in parts: an upload
 // goes on where the server says that it stands (one that it does not know stands at 0). Only a

@@ -33,18 +33,27 @@ extension LogServerClient {
     public func readSegment(
         _ name: SegmentName, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(ShipError) {
+        let count = try read(path(name), into: target, at: offset)
+        if count < target.count {
+            throw .rejected(
+                ErrorReply(.range, "\(name) ends at \(offset + UInt64(count))"))
+        }
+    }
+
+    /// Fills the front of `target` with what there is at `offset`: all of it but at the end.
+    func read(
+        _ path: String, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(ShipError) -> Int {
         let last = offset + UInt64(target.count) - 1
         let answer = try call(
-            Request(.GET, path(name), [("Range", "bytes=\(offset)-\(last)")]), into: target)
+            Request(.GET, path, [("Range", "bytes=\(offset)-\(last)")]), into: target)
         let range = answer.headers.first(name: "Content-Range").flatMap(ByteRange.init)
         guard answer.status == 206, let range, range.first == offset, range.last <= last,
             UInt64(answer.filled) == range.last - range.first + 1
         else {
             throw .unreachable("\(url.authority) does not answer with the range asked for")
         }
-        if range.last < last {
-            throw .rejected(ErrorReply(.range, "\(name) ends at \(range.last + 1)"))
-        }
+        return answer.filled
     }
 
     /// `Content-Range: bytes FIRST-LAST/SIZE`.

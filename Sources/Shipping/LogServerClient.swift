@@ -11,7 +11,8 @@ import NIOHTTP1
 import ServerAPI
 import Synchronization
 
-/// A client of one volume at one log server. Keeps connections open for a while.
+/// A client of one volume, or one backup device, at one log server. Keeps connections open for a
+/// while.
 public final class LogServerClient: Sendable {
     public let url: RemoteURL
     let access: RemoteAccess
@@ -130,16 +131,18 @@ public final class LogServerClient: Sendable {
         return try decoded(call(request))
     }
 
-    func deleteIfThere(_ path: String) throws(ShipError) {
+    func deleteIfThere(_ path: String, idleSeconds: Int64? = nil) throws(ShipError) {
+        var request = Request(.DELETE, path)
+        request.idleSeconds = idleSeconds
         do throws(ShipError) {
-            _ = try call(Request(.DELETE, path))
+            _ = try call(request)
         } catch {
             if case .rejected(let reply) = error, reply.code == .missing { return }
             throw error
         }
     }
 
-    private func decoded<Reply: Decodable>(_ answer: WireAnswer) throws(ShipError) -> Reply {
+    func decoded<Reply: Decodable>(_ answer: WireAnswer) throws(ShipError) -> Reply {
         do {
             return try JSONDecoder().decode(Reply.self, from: Data(answer.body))
         } catch {

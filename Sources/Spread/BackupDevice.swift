@@ -1,5 +1,6 @@
 // The joint between the executor and the things that take backups: a mounted disk, a tape, an
-// optical image. One class with overridden verbs for each (docs/adr/0001 says why no protocol).
+// optical image, a log server. One class with overridden verbs for each (docs/adr/0001 says why no
+// protocol).
 //
 // Writing a set:  begin ─► (start ─► append | skip … ─► finish | drop) … ─► sync … ─►
 //                 writeManifest ─► commit. Until `commit` returns nothing of the set is visible;
@@ -19,6 +20,8 @@ public enum DeviceFailure: Error, Sendable, Hashable {
     case offline(String)
     /// It can be read, not written.
     case readOnly(String)
+    /// It does not let us in: a token or certificate is not good. Only the user can help.
+    case denied(String)
     /// It is there and gives errors.
     case broken(String)
     /// Only this item cannot be stored as it is; the device is well.
@@ -31,6 +34,7 @@ public enum DeviceFailure: Error, Sendable, Hashable {
         case .busy: "busy"
         case .offline: "offline"
         case .readOnly: "read-only"
+        case .denied: "denied"
         case .broken: "failed"
         case .item: "refused"
         }
@@ -40,14 +44,14 @@ public enum DeviceFailure: Error, Sendable, Hashable {
     var leavesDeviceWell: Bool {
         switch self {
         case .full, .item: true
-        case .busy, .offline, .readOnly, .broken: false
+        case .busy, .offline, .readOnly, .denied, .broken: false
         }
     }
 
     public var reason: String {
         switch self {
         case .full(let text), .busy(let text), .offline(let text), .readOnly(let text),
-            .broken(let text), .item(let text):
+            .denied(let text), .broken(let text), .item(let text):
             text
         }
     }
@@ -82,6 +86,14 @@ public struct ItemToStore: Sendable {
     public var stamp: FileStamp
 
     public var isWhole: Bool { header.offset == 0 && header.size == header.total }
+
+    /// What a journal keeps of it, now that the header has the digest; nil without.
+    public func remembered(place: UInt64) -> RememberedItem? {
+        guard let digest = header.digest.flatMap({ ContentDigest($0) }) else { return nil }
+        return RememberedItem(
+            source: header.source, path: header.path, offset: header.offset, size: header.size,
+            stamp: stamp, digest: digest, place: place)
+    }
 }
 
 /// What an interrupted run had stored durably.
@@ -93,6 +105,15 @@ public struct RememberedItem: Sendable, Hashable {
     public var stamp: FileStamp
     public var digest: ContentDigest
     public var place: UInt64
+
+    public init(
+        source: [UInt8], path: [UInt8], offset: UInt64, size: UInt64, stamp: FileStamp,
+        digest: ContentDigest, place: UInt64
+    ) {
+        (self.source, self.path) = (source, path)
+        (self.offset, self.size, self.stamp) = (offset, size, stamp)
+        (self.digest, self.place) = (digest, place)
+    }
 }
 
 /// A set as one device shows it.
@@ -177,6 +198,9 @@ open class BackupDevice: @unchecked Sendable {
     open func abandon() throws(DeviceFailure) {}
     /// Bytes that it can still take; nil where that is not known.
     open func freeBytes() throws(DeviceFailure) -> UInt64? { nil }
+    /// How fast it takes small and large files, tried out and removed again; nil where that cannot
+    /// be tried. Before `begin`.
+    open func timing() throws(DeviceFailure) -> DeviceTiming? { nil }
 
     // MARK: reading
 

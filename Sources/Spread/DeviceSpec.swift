@@ -12,6 +12,8 @@ public struct DeviceSpec: Hashable, Sendable {
         case dir
         /// A log server.
         case https
+        /// The same without TLS; on this machine only.
+        case http
         /// A tape drive, or a file like one.
         case stream
         /// A write-once optical image.
@@ -21,8 +23,12 @@ public struct DeviceSpec: Hashable, Sendable {
     /// All of it, as given.
     public var name: String
     public var driver: Driver
-    /// Without driver and options: for `https` what follows the colon, `//HOST:PORT/VOLUME`.
+    /// Without driver and options: for `https` what follows the colon, `//HOST:PORT/NAME`.
     public var address: String
+    /// The URL where it is a log server; nil where it is a place in the file system.
+    public var url: String? {
+        driver == .https || driver == .http ? "\(driver.rawValue):\(address)" : nil
+    }
     /// In bytes.
     public var capacity: UInt64?
     public var site: String?
@@ -36,7 +42,7 @@ public struct DeviceSpec: Hashable, Sendable {
     /// Names of the options that only one driver knows.
     public static func optionNames(of driver: Driver) -> [String] {
         switch driver {
-        case .https: ["token", "ca"]
+        case .https, .http: ["token-file", "ca"]
         case .dir, .stream, .iso: []
         }
     }

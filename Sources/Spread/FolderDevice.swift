@@ -196,11 +196,8 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
     }
 
     private func remember(_ item: ItemToStore, place: UInt64) {
-        guard let digest = item.header.digest.flatMap({ ContentDigest($0) }) else { return }
-        pending += Journal.item(
-            RememberedItem(
-                source: item.header.source, path: item.header.path, offset: item.header.offset,
-                size: item.header.size, stamp: item.stamp, digest: digest, place: place))
+        guard let remembered = item.remembered(place: place) else { return }
+        pending += Journal.item(remembered)
     }
 
     /// Gives the item its own name; false where this file system cannot, or has that name already
@@ -321,6 +318,8 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         let root = try opened()
         return try on { () throws(IOError) in try root.freeBytes() }
     }
+
+    open override func timing() throws(DeviceFailure) -> DeviceTiming? { try measuredTiming() }
 
     // MARK: - reading (FolderDevice+Read.swift)
 

@@ -32,6 +32,7 @@ struct ItemCopy {
         var attributes: [TreeExtra.Attribute]
         /// The only item of its file: the file may be another one than when it was planned.
         var isAlone: Bool
+        var number: UInt64
         var count: UInt64
 
         var origin: EntryOrigin {
@@ -92,7 +93,8 @@ struct ItemCopy {
             sourceName: source.name, path: source.table.path(item.row),
             attributes: extra.attributes,
             isAlone: item.offset == 0 && item.size == row.size && run.options.plan.copies == 1,
-            count: UInt64(run.items.count))
+            number: run.numberBase + UInt64(index),
+            count: run.numberBase + UInt64(run.items.count))
     }
 
     private mutating func copy(_ task: Task) throws(DeviceFailure) -> Outcome {
@@ -114,7 +116,7 @@ struct ItemCopy {
             header: SegmentHeader(
                 setName: Array(run.identity.name.utf8), setID: run.identity.id,
                 source: task.sourceName, path: task.path, offset: item.offset, size: item.size,
-                total: stamp.size, position: UInt64(index), count: task.count),
+                total: stamp.size, position: task.number, count: task.count),
             source: item.source, row: item.row, metadata: task.row, attributes: task.attributes,
             stamp: stamp)
         if let before { stored.metadata = TreeRow(before, parent: 0) }

@@ -17,16 +17,16 @@
 
 import CLinux
 
-enum Journal {
+public enum Journal {
     static let payloadBytesMax = 1 << 20
 
-    static func head(_ identity: SetIdentity, deviceID: [UInt8]) -> [UInt8] {
+    public static func head(_ identity: SetIdentity, deviceID: [UInt8]) -> [UInt8] {
         record(
             [1] + identity.id + deviceID + little(UInt64(bitPattern: identity.created))
                 + Array(identity.name.utf8))
     }
 
-    static func item(_ item: RememberedItem, isTakenBack: Bool = false) -> [UInt8] {
+    public static func item(_ item: RememberedItem, isTakenBack: Bool = false) -> [UInt8] {
         var payload: [UInt8] = [isTakenBack ? 3 : 2]
         for value in [
             item.place, item.offset, item.size, item.stamp.size,
@@ -47,12 +47,12 @@ enum Journal {
     }
 
     /// What a journal tells; nil where its head is not valid.
-    static func decode(_ bytes: [UInt8]) -> UnfinishedSet? {
+    public static func decode(_ bytes: [UInt8]) -> UnfinishedSet? {
         decodePrefix(bytes)?.found
     }
 
     /// Bytes of the records that count.
-    static func validBytes(_ bytes: [UInt8]) -> Int { decodePrefix(bytes)?.bytes ?? 0 }
+    public static func validBytes(_ bytes: [UInt8]) -> Int { decodePrefix(bytes)?.bytes ?? 0 }
 
     private static func decodePrefix(
         _ bytes: [UInt8]

@@ -159,7 +159,9 @@ public struct ManifestDecoder {
         }
         if flags & ManifestEncoder.Flags.node != 0 { extra.node = try number() }
         if flags & ManifestEncoder.Flags.attributes != 0 {
-            for _ in 0..<(try count(least: 2)) {
+            let attributes = try count(least: 2)
+            guard attributes > 0 else { throw Invalid() }
+            for _ in 0..<attributes {
                 extra.attributes.append(.init(name: try string(), value: try string()))
             }
         }

@@ -26,7 +26,7 @@
 
 import Crypto
 
-struct ManifestEncoder {
+public struct ManifestEncoder {
     static let magic = Array("LDSPRD".utf8) + [0, 1]
     enum Flags {
         static let target: UInt64 = 1
@@ -54,7 +54,8 @@ struct ManifestEncoder {
         }
     }
 
-    static func bytes(_ manifest: Manifest) -> [UInt8] {
+    /// All of it at once.
+    public static func bytes(_ manifest: Manifest) -> [UInt8] {
         var all: [UInt8] = []
         // The sink throws nothing.
         try? encode(manifest) { all.append(contentsOf: $0) }

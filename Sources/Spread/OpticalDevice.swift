@@ -92,6 +92,9 @@ public final class OpticalDevice: FolderDevice, @unchecked Sendable {
         try super.start(item)
     }
 
+    /// The image is made at the end, in one go.
+    public override func timing() throws(DeviceFailure) -> DeviceTiming? { nil }
+
     public override func freeBytes() throws(DeviceFailure) -> UInt64? {
         let folder = (image as NSString).deletingLastPathComponent
         let path = folder.isEmpty ? "." : folder

@@ -23,7 +23,8 @@ extension SpreadRun {
 
     func handleFailure(of worker: DeviceWorker) {
         worker.isHandled = true
-        guard let failure = worker.failure, !isStopping || phase != .items else { return }
+        let isEarly = phase == .begin || phase == .items
+        guard let failure = worker.failure, !isStopping || !isEarly else { return }
         report(
             .deviceFailed(
                 device: worker.device.name, word: failure.word, reason: failure.reason))

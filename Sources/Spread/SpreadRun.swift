@@ -68,11 +68,13 @@ public final class SpreadRun: @unchecked Sendable {
     // Guarded by `lock`.
     var sources: ScannedSources
     var items: [StoredItem] = []
+    /// The number of the first item: numbers of an interrupted run are not given again.
+    private(set) var numberBase: UInt64 = 0
     var states: [ItemState] = []
     var missing: [SpreadReport.Missing] = []
     var troubled: Set<EntryOrigin> = []
     var changed: [EntryOrigin: Int] = [:]
-    var phase = Phase.items
+    var phase = Phase.begin
     var isStopping = false
     /// Devices that could not store an item, by the item that took its place.
     var refusals: [Int: [Int]] = [:]
@@ -80,7 +82,7 @@ public final class SpreadRun: @unchecked Sendable {
     let slots: DispatchSemaphore
 
     enum ItemState: UInt8 { case waiting, writing, written, dropped }
-    enum Phase { case items, sync, manifest, commit }
+    enum Phase { case begin, items, sync, manifest, commit }
 
     /// Devices keep the order of the plan that `run` gets.
     public init(
@@ -180,6 +182,10 @@ public final class SpreadRun: @unchecked Sendable {
             workers[item.device].writtenBytes.add(item.size, ordering: .relaxed)
         }
         for (device, left) in resumed?.discards ?? [] { workers[device].discards.append(left) }
+        // The place of item n is n + 1, or 0.
+        let places =
+            (resumed?.items ?? []).map(\.place) + (resumed?.discards ?? []).map(\.item.place)
+        numberBase = places.max() ?? 0
         for item in plan?.items ?? SpreadItems() where item.rule != .link {
             let origin = origins[item.entry]
             add(origin, item.offset, item.size, to: item.device)
@@ -211,6 +217,7 @@ public final class SpreadRun: @unchecked Sendable {
     private func begin() {
         order(.begin)
         settle()
+        lock.withLock { phase = .items }
     }
 
     /// Gives an order to every device that is still there.

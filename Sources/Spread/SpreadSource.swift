@@ -53,11 +53,25 @@ public final class SpreadSource: Sendable {
 
     /// Which names directly below the top of a tree belong to it; nil: all.
     private let topNames: Set<[UInt8]>?
+    /// A file of a tree that lies nowhere.
+    private let made: MadeFile?
 
-    /// A folder as a tree of files; with `topNames` only what these name.
+    /// A file directly below the top of a tree, of bytes that were made.
+    public struct MadeFile: Sendable {
+        var name: [UInt8]
+        var bytes: [UInt8]
+        var seconds: Int64
+
+        /// `seconds`: its time.
+        public init(name: [UInt8], bytes: [UInt8], seconds: Int64) {
+            (self.name, self.bytes, self.seconds) = (name, bytes, seconds)
+        }
+    }
+
+    /// A folder as a tree of files; with `topNames` only what these name, and `made` besides.
     public init(
         tree path: String, origin: String, baseName: String? = nil,
-        topNames: Set<[UInt8]>? = nil, holding: (any Sendable)? = nil
+        topNames: Set<[UInt8]>? = nil, made: MadeFile? = nil, holding: (any Sendable)? = nil
     ) throws(IOError) {
         self.origin = origin
         kind = .tree
@@ -65,6 +79,7 @@ public final class SpreadSource: Sendable {
         expectedDigest = nil
         place = .folder(try Folder(path))
         self.topNames = topNames
+        self.made = made
         self.holding = holding
     }
 
@@ -80,6 +95,7 @@ public final class SpreadSource: Sendable {
         expectedDigest = nil
         place = .opened(open)
         topNames = nil
+        made = nil
         self.holding = holding
     }
 
@@ -123,6 +139,7 @@ public final class SpreadSource: Sendable {
         place = .file(
             try Folder(slash == whole.startIndex ? "/" : String(whole[..<slash])), name: name)
         topNames = nil
+        made = nil
         holding = nil
     }
 
@@ -170,7 +187,13 @@ public final class SpreadSource: Sendable {
             var scanner = scanner
             scanner.topNames = topNames
             try scanner.scan(folder)
-            return (scanner.table, scanner.unreadable)
+            var table = scanner.table
+            if let made {
+                var status = FileStatus(size: UInt64(made.bytes.count))
+                status.seconds = made.seconds
+                table.add(TreeRow(status, parent: 0), name: made.name)
+            }
+            return (table, scanner.unreadable)
         case .file(let folder, let name):
             var status = try folder.status(name)
             if status.isBlockDevice {
@@ -195,7 +218,9 @@ public final class SpreadSource: Sendable {
     /// Opens the content of a row.
     func open(_ path: [UInt8]) throws(IOError) -> StorageFile {
         switch place {
-        case .folder(let folder): return try folder.file(path, OpenOptions(.readOnly))
+        case .folder(let folder):
+            if let made, made.name == path { return BytesFile(made.bytes) }
+            return try folder.file(path, OpenOptions(.readOnly))
         case .file(let folder, let name): return try folder.file(name, OpenOptions(.readOnly))
         case .opened(let open): return try open()
         }
@@ -252,35 +277,24 @@ public final class SpreadSource: Sendable {
     }
 }
 
-extension Array where Element == UInt8 {
-    /// Two lower-case digits a byte.
-    public var hexText: String {
-        let digits = Array("0123456789abcdef".utf8)
-        var text: [UInt8] = []
-        text.reserveCapacity(count * 2)
-        for byte in self { text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]] }
-        return String(decoding: text, as: UTF8.self)
+/// Bytes as a file that is read.
+private final class BytesFile: StorageFile, @unchecked Sendable {
+    // @unchecked: the bytes do not change.
+    private let bytes: [UInt8]
+
+    init(_ bytes: [UInt8]) {
+        self.bytes = bytes
+        super.init(path: "made")
     }
 
-    /// nil where it is not an even number of hexadecimal digits.
-    public init?(hexText: some StringProtocol) {
-        let digits = Array(hexText.utf8)
-        guard digits.count % 2 == 0 else { return nil }
-        self = []
-        for i in stride(from: 0, to: digits.count, by: 2) {
-            guard let high = Self.digit(digits[i]), let low = Self.digit(digits[i + 1]) else {
-                return nil
-            }
-            append(high << 4 | low)
-        }
+    override func read(
+        into target: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(IOError) -> Int {
+        guard offset < bytes.count else { return 0 }
+        let rest = bytes[Int(offset)...].prefix(target.count)
+        target.copyBytes(from: rest)
+        return rest.count
     }
 
-    private static func digit(_ byte: UInt8) -> UInt8? {
-        switch byte {
-        case 0x30...0x39: byte - 0x30
-        case 0x41...0x46: byte - 0x41 + 10
-        case 0x61...0x66: byte - 0x61 + 10
-        default: nil
-        }
-    }
+    override func size() throws(IOError) -> UInt64 { UInt64(bytes.count) }
 }

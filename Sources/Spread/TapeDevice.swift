@@ -174,15 +174,12 @@ public final class TapeDevice: BackupDevice, @unchecked Sendable {
         try flush()
         try write(item.header.encoded())
         itemStart = nil
-        guard let digest = item.header.digest.flatMap({ ContentDigest($0) }) else {
+        let place = item.header.position + 1
+        guard let remembered = item.remembered(place: place) else {
             throw .broken("\(name): an item without digest")
         }
-        pending += Journal.item(
-            RememberedItem(
-                source: item.header.source, path: item.header.path, offset: item.header.offset,
-                size: item.header.size, stamp: item.stamp, digest: digest,
-                place: item.header.position + 1))
-        return item.header.position + 1
+        pending += Journal.item(remembered)
+        return place
     }
 
     /// The head goes back: what is written next is over it.

@@ -146,7 +146,7 @@ public struct FileStamp: Sendable, Hashable {
         changed = status.changed
     }
 
-    init(size: UInt64, seconds: Int64, nanoseconds: UInt32, changed: Int64) {
+    public init(size: UInt64, seconds: Int64, nanoseconds: UInt32, changed: Int64) {
         (self.size, self.seconds, self.nanoseconds) = (size, seconds, nanoseconds)
         self.changed = changed
     }

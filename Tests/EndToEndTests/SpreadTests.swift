@@ -175,10 +175,12 @@ extension EndToEnd {
         }
 
         /// A volume as it was, and its history, over three devices; replayed from what comes back.
-        @Test(needs())
-        func aVolume() throws {
+        /// The log may lie apart.
+        @Test(needs(), arguments: [false, true])
+        func aVolume(_ isApart: Bool) throws {
             try Scratch.with { scratch in
-                let volume = try TestVolume(in: scratch, size: "32M")
+                let logs = isApart ? ["--log-dir", try scratch.newFolder("logs")] : []
+                let volume = try TestVolume(in: scratch, ["--size", "32M"] + logs)
                 try volume.mount()
                 try fill(volume.disk, with: "then", count: 4 << 20)
                 _ = try volume.mark("then")

@@ -12,14 +12,14 @@ import Testing
         .readOnly("read-only file system"),
     ]
 
-    @Test(arguments: failures)
-    func eachDeviceAtEachItem(_ failure: DeviceFailure) throws {
-        let world = try SpreadWorld()
+    @Test(arguments: failures, DeviceKind.allCases)
+    func eachDeviceAtEachItem(_ failure: DeviceFailure, _ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         for victim in 0..<3 {
             for call in [FaultyDevice.Call.start, .append, .finish] {
                 for skip in 0..<4 {
-                    world.clearDevices()
+                    try world.clearDevices()
                     let devices = try world.devices(3)
                     devices[victim].plan = (call, skip, failure, true)
                     let report = try world.run(devices, SpreadWorld.careful)
@@ -37,9 +37,9 @@ import Testing
     }
 
     /// At the beginning, in the last sync, with the manifest and at the very end.
-    @Test(arguments: [FaultyDevice.Call.begin, .sync, .manifest, .commit])
-    func outsideOfItems(_ call: FaultyDevice.Call) throws {
-        let world = try SpreadWorld()
+    @Test(arguments: [FaultyDevice.Call.begin, .sync, .manifest, .commit], DeviceKind.allCases)
+    func outsideOfItems(_ call: FaultyDevice.Call, _ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         let devices = try world.devices(3)
         devices[0].plan = (call, 0, .broken("input/output error"), true)
@@ -51,12 +51,12 @@ import Testing
     }
 
     /// The device that gets what was the first one's fails, too.
-    @Test func twoDevices() throws {
-        let world = try SpreadWorld()
+    @Test(arguments: DeviceKind.allCases) func twoDevices(_ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         for first in 0..<3 {
             for second in 0..<5 {
-                world.clearDevices()
+                try world.clearDevices()
                 let devices = try world.devices(3)
                 devices[0].plan = (.finish, first, .broken("one"), true)
                 devices[1].plan = (.start, second, .offline("two"), true)
@@ -70,8 +70,8 @@ import Testing
         }
     }
 
-    @Test func allDevices() throws {
-        let world = try SpreadWorld()
+    @Test(arguments: DeviceKind.allCases) func allDevices(_ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         let devices = try world.devices(2)
         for device in devices { device.plan = (.finish, 1, .broken("gone"), true) }
@@ -82,11 +82,11 @@ import Testing
     }
 
     /// Killed behind any number of items, the next run goes on and writes none of them again.
-    @Test func interruptedAtEachItem() throws {
-        let world = try SpreadWorld()
+    @Test(arguments: DeviceKind.allCases) func interruptedAtEachItem(_ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         for crash in 0..<6 {
-            world.clearDevices()
+            try world.clearDevices()
             let devices = try world.devices(2)
             for device in devices { device.plan = (.start, crash, .broken("crash"), true) }
             let first = try world.run(devices, SpreadWorld.careful)
@@ -113,9 +113,34 @@ import Testing
         }
     }
 
+    /// Numbers of a run that was interrupted are not given again to other items.
+    @Test(arguments: DeviceKind.allCases)
+    func whatWasDurableIsNotOverwritten(_ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
+        for i in 0..<12 { try world.write("f\(i)", 3000 + i) }
+        // Every file is cut, so that every item is a segment with a number.
+        var options = SpreadWorld.careful
+        options.plan.mode = .splitFirst
+        options.plan.splitOver = 1000
+        options.syncBytes = 10_000
+        for crash in stride(from: 4, to: 24, by: 3) {
+            try world.clearDevices()
+            let devices = try world.devices(2)
+            // One keeps items with numbers above their count: the other's are between them.
+            devices[0].plan = (.start, crash, .broken("crash"), true)
+            devices[1].plan = (.start, 0, .broken("crash"), true)
+            if try world.run(devices, options).isComplete { continue }
+            // The other one is gone: this one gets all the rest.
+            let report = try world.run([try world.device("device0")], options)
+            #expect(report.isComplete && report.missing.isEmpty, "crash \(crash)")
+            let (back, differences) = try world.restored(["device0"])
+            #expect(back.missing.isEmpty && differences.isEmpty, "crash \(crash): \(back.missing)")
+        }
+    }
+
     /// With two copies a lost device costs nothing that must be written again.
-    @Test func copies() throws {
-        let world = try SpreadWorld()
+    @Test(arguments: DeviceKind.allCases) func copies(_ kind: DeviceKind) throws {
+        let world = try SpreadWorld(kind)
         try world.writeSmallTree()
         var options = SpreadWorld.careful
         options.plan.copies = 2

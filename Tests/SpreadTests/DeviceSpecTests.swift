@@ -15,7 +15,7 @@ import Testing
 
     @Test(
         arguments: [
-            ("https://h:1/v?token=f", DeviceSpec.Driver.https, "//h:1/v"),
+            ("https://h:1/v?token-file=f", DeviceSpec.Driver.https, "//h:1/v"),
             ("stream:/dev/nst0", .stream, "/dev/nst0"), ("iso:x.iso?", .iso, "x.iso"),
             ("dir:/what?now?", .dir, "/what?now"), ("dir:a:b", .dir, "a:b"),
         ])

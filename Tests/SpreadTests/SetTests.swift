@@ -147,7 +147,7 @@ import Testing
                 TapeDevice(name: "stream:t", path: world.path("tape"), capacity: nil))
         }
         for crash in 0..<6 {
-            world.clearDevices()
+            try world.clearDevices()
             let first = tape()
             first.plan = (.append, crash, .broken("crash"), true)
             #expect(!(try world.run([first], SpreadWorld.careful)).isComplete)

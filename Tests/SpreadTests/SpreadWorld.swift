@@ -17,6 +17,8 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     var plan: (call: Call, skip: Int, failure: DeviceFailure, isFinal: Bool)?
     /// Called in the first write.
     var firstAppend: (() -> Void)?
+    /// Called in each write, with its number from 0.
+    var everyAppend: ((Int) -> Void)?
     private(set) var counts: [Call: Int] = [:]
     private var dead: DeviceFailure?
 
@@ -52,6 +54,7 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
         try count(.append)
         firstAppend?()
         firstAppend = nil
+        everyAppend?(counts[.append, default: 1] - 1)
         try below.append(bytes)
     }
     override func skip(_ count: UInt64) throws(DeviceFailure) { try below.skip(count) }
@@ -81,13 +84,23 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     override func suspend() { below.suspend() }
     override func freeBytes() throws(DeviceFailure) -> UInt64? { try below.freeBytes() }
     override func sets() throws(DeviceFailure) -> [SetOnDevice] { try below.sets() }
+    override func manifest(of set: SetOnDevice) throws(DeviceFailure) -> [UInt8] {
+        try below.manifest(of: set)
+    }
 }
+
+/// What a world's devices are.
+enum DeviceKind: CaseIterable { case folder, server }
 
 final class SpreadWorld {
     let folder: String
+    let kind: DeviceKind
+    private var served: ServedWorld?
     var source: String { folder + "/source" }
 
-    init() throws {
+    init(_ kind: DeviceKind = .folder) throws {
+        self.kind = kind
+        served = kind == .server ? try ServedWorld() : nil
         var template = Array("/tmp/logdisk-spread.XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -119,10 +132,14 @@ final class SpreadWorld {
         try write("larger", 150_001)
     }
 
-    func device(_ name: String) throws -> FaultyDevice {
+    func device(_ name: String) throws -> FaultyDevice { FaultyDevice(try plainDevice(name)) }
+
+    /// Another object for each caller: one writes, others read.
+    func plainDevice(_ name: String) throws -> BackupDevice {
+        if let served { return try served.device(name, called: "dir:" + name) }
         let path = path(name)
         if !FileManager.default.fileExists(atPath: path) { try #require(mkdir(path, 0o755) == 0) }
-        return FaultyDevice(FolderDevice(name: "dir:" + name, folder: path))
+        return FolderDevice(name: "dir:" + name, folder: path)
     }
 
     func devices(_ count: Int) throws -> [FaultyDevice] {
@@ -130,7 +147,8 @@ final class SpreadWorld {
     }
 
     /// A fresh start: the devices are empty.
-    func clearDevices() {
+    func clearDevices() throws {
+        if kind == .server { served = try ServedWorld() }
         for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
         where name != "source" { try? FileManager.default.removeItem(atPath: path(name)) }
     }
@@ -172,8 +190,7 @@ final class SpreadWorld {
 
     /// Restores from the devices and returns what differs from the source, as words.
     func restored(_ names: [String]) throws -> (report: RestoreReport, differences: [String]) {
-        let devices = names.map { FolderDevice(name: "dir:" + $0, folder: path($0)) }
-        return try restored(from: devices)
+        try restored(from: names.map { try plainDevice($0) })
     }
 
     func restored(

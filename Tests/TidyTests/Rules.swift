@@ -38,9 +38,10 @@ enum Rules {
             "Foundation",
         ],
         "Spread": ["CommandText", "DiskIO", "CLinux", "Crypto", "Foundation"],
+        "Offsite": ["ServerAPI", "Shipping", "Spread", "DiskIO", "CLinux", "Crypto"],
         "logdisk": [
             "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume",
-            "History", "ServerAPI", "LogServer", "Shipping", "Spread",
+            "History", "ServerAPI", "LogServer", "Shipping", "Spread", "Offsite",
             "FuseMount", "CLinux", "ArgumentParser", "Logging", "Hummingbird",
             "HummingbirdCore", "AsyncHTTPClient", "NIOCore", "NIOPosix", "HTTPTypes", "Foundation",
             "FoundationEssentials", "Dispatch",

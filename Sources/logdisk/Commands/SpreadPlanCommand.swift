@@ -26,7 +26,7 @@ struct SpreadPlanCommand: ParsableCommand {
             hexadecimal digits.
             """)
 
-    @OptionGroup var sources: SourceArguments
+    @OptionGroup var sources: PlanningSources
     @OptionGroup var devices: DeviceArguments
     @OptionGroup var division: PlanArguments
 

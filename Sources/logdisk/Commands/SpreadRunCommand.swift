@@ -18,12 +18,7 @@ struct SpreadRunCommand: ParsableCommand {
             0, or 3 with a list of what is missing.
             """)
 
-    @Argument(
-        help: ArgumentHelp(
-            "Folders, files, disks, vol:VOL@TARGET, log:VOL, id:SHA256@DIR.",
-            valueName: "SOURCE"))
-    var sources: [String] = []
-
+    @OptionGroup var sources: SourceArguments
     @OptionGroup var devices: DeviceArguments
 
     @Option(help: ArgumentHelp("What the set is called.", valueName: "NAME"))
@@ -47,9 +42,6 @@ struct SpreadRunCommand: ParsableCommand {
             valueName: "DURATION"))
     var timeout = "5m"
 
-    @Flag(help: "Do not cross into other file systems.")
-    var oneFileSystem = false
-
     @Option(help: ArgumentHelp("Write each event there, as lines of JSON.", valueName: "FILE"))
     var events: String?
 
@@ -64,10 +56,12 @@ struct SpreadRunCommand: ParsableCommand {
         }
         let given = try plan.map { path throws(CommandFailure) in try PlanFile.read(path) }
         let texts = try sourceTexts(given)
-        let options = try options(texts, given)
+        var options = try options(texts, given)
         let opened = try devices.opened()
-        try SpreadPlaces.checkNesting(SpreadPlaces.paths(texts), opened.map(\.spec))
-        let scanned = try scan(try SpreadPlaces.open(texts))
+        var scanned = try sources.scanned(texts, on: opened.map(\.spec))
+        scanned.readDetails { Interruption.isRequested }
+        try Interruption.check()
+        if given == nil, planning.itemCost == nil { measure(opened, scanned, &options) }
         let job: SpreadJob
         do throws(JobFailure) {
             job = try SpreadJob.prepare(
@@ -100,8 +94,8 @@ struct SpreadRunCommand: ParsableCommand {
     }
 
     private func sourceTexts(_ given: SpreadPlanFile?) throws(CommandFailure) -> [String] {
-        guard let given else { return sources }
-        guard sources.isEmpty || sources == given.sources.names else {
+        guard let given else { return sources.names }
+        guard sources.names.isEmpty || sources.names == given.sources.names else {
             throw CommandFailure(
                 .usage, "", "these are not the sources of the plan",
                 cause: "planned: \(given.sources.names.joined(separator: " "))",
@@ -110,16 +104,22 @@ struct SpreadRunCommand: ParsableCommand {
         return given.sources.names
     }
 
-    private func scan(_ opened: [SpreadSource]) throws(CommandFailure) -> ScannedSources {
-        var scanner = TreeScanner()
-        scanner.staysOnFileSystem = oneFileSystem
-        scanner.isCancelled = { Interruption.isRequested }
-        let filled = scanner
-        return try translating(set) {
-            var scanned = try ScannedSources(opened, filled)
-            scanned.readDetails { Interruption.isRequested }
-            try Interruption.check()
-            return scanned
+    /// Below so many files what a file costs changes nothing.
+    private static let measuredFilesMin = 1000
+
+    /// What a file costs, measured on the devices where the mode counts it.
+    private func measure(
+        _ opened: [(spec: DeviceSpec, device: BackupDevice)], _ scanned: ScannedSources,
+        _ options: inout RunOptions
+    ) {
+        let files = scanned.sources.reduce(0) { $0 + $1.table.rows.count { $0.isFile } }
+        guard options.plan.mode == .balanced, files >= Self.measuredFilesMin else { return }
+        let cost = ItemCost.measured(
+            opened.map { ($0.device, $0.spec.rate) }, isCancelled: { Interruption.isRequested })
+        guard let cost else { return }
+        options.plan.itemCost = cost
+        if !output.json {
+            Terminal.error("measured: a file costs as much as \(ByteSize(bytes: cost)) of bytes")
         }
     }
 
@@ -196,12 +196,16 @@ struct SpreadRunCommand: ParsableCommand {
                         name + (what.path.isEmpty ? [] : [0x2F] + what.path)),
                     offset: 0, size: 0, reason: what.reason))
         }
-        try tell(report, seconds: start.seconds(to: .now))
+        try tell(report, options, seconds: start.seconds(to: .now))
     }
 
-    private func tell(_ report: SpreadReport, seconds: Double) throws {
+    private func tell(
+        _ report: SpreadReport, _ options: RunOptions, seconds: Double
+    ) throws {
         if output.json {
-            try Terminal.json(SpreadRunJSON(set: set, report, seconds: seconds))
+            try Terminal.json(
+                SpreadRunJSON(
+                    set: set, report, itemCost: options.plan.itemCost, seconds: seconds))
         } else if report.isComplete {
             Terminal.out(SpreadWords.text(set, report, seconds: seconds))
         }

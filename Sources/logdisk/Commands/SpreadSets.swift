@@ -309,14 +309,18 @@ enum SetAgeing {
         }.sorted { $0.made > $1.made }
         var filled: Set<[Int64]> = []
         return dated.enumerated().filter { index, one in
-            if index == 0 { return false }
+            let isNewest = index == 0
             let age = max(0, now - one.made)
-            guard let rung = ladder.rungs.firstIndex(where: { age <= $0.span }) else { return true }
+            guard let rung = ladder.rungs.firstIndex(where: { age <= $0.span }) else {
+                return !isNewest
+            }
             switch ladder.rungs[rung].spacing {
             case .every: return false
-            case .newest: return true
+            case .newest: return !isNewest
             case .grid(let spacing):
-                return !filled.insert([Int64(rung), one.made / spacing]).inserted
+                // The newest is the last of its span, too.
+                let isLast = filled.insert([Int64(rung), one.made / spacing]).inserted
+                return !isLast && !isNewest
             }
         }.map(\.element.set)
     }

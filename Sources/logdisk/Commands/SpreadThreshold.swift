@@ -15,7 +15,7 @@ struct SpreadThreshold: ParsableCommand {
               logdisk spread threshold /srv/photos --device dir:/mnt/a --device dir:/mnt/b
             """)
 
-    @OptionGroup var sources: SourceArguments
+    @OptionGroup var sources: PlanningSources
     @OptionGroup var devices: DeviceArguments
     @OptionGroup var output: OutputOptions
 
@@ -43,11 +43,10 @@ struct PlanningJob {
     let devices: [SpreadDevice]
     private let unreadable: [(path: String, reason: String)]
 
-    init(_ sources: SourceArguments, _ devices: DeviceArguments) throws(CommandFailure) {
+    init(_ sources: PlanningSources, _ devices: DeviceArguments) throws(CommandFailure) {
         specs = try devices.specs()
-        try SpreadPlaces.checkNesting(SpreadPlaces.paths(sources.names), specs)
         self.devices = try PlannedDevices.devices(specs)
-        let found = try sources.read()
+        let found = try sources.read(on: specs)
         list = found.list
         unreadable = found.unreadable
         for device in self.devices where !device.isAvailable {

@@ -6,12 +6,36 @@ import DiskIO
 import Foundation
 import Spread
 
-/// The sources of a command line.
+/// The sources of a command line; `plan` and `run` open them in the same way.
 struct SourceArguments: ParsableArguments {
     @Argument(
         help: ArgumentHelp(
             "Folders, files, disks, vol:VOL@TARGET, log:VOL, id:SHA256@DIR.", valueName: "SOURCE"))
     var names: [String] = []
+
+    @Flag(help: "Do not cross into other file systems.")
+    var oneFileSystem = false
+
+    /// Opens and scans `names`: those given, or those of a plan. Devices may lie in none of them.
+    func scanned(
+        _ names: [String], on specs: [DeviceSpec]
+    ) throws(CommandFailure) -> ScannedSources {
+        try SpreadPlaces.checkNesting(SpreadPlaces.paths(names), specs)
+        let opened = try SpreadPlaces.open(names)
+        Interruption.begin()
+        var scanner = TreeScanner()
+        scanner.staysOnFileSystem = oneFileSystem
+        scanner.isCancelled = { Interruption.isRequested }
+        let filled = scanner
+        let scanned = try translating(names[0]) { try ScannedSources(opened, filled) }
+        try Interruption.check()
+        return scanned
+    }
+}
+
+/// Sources to plan for, which may be a list alone.
+struct PlanningSources: ParsableArguments {
+    @OptionGroup var given: SourceArguments
 
     @Option(
         help: ArgumentHelp(
@@ -26,7 +50,9 @@ struct SourceArguments: ParsableArguments {
         var unreadable: [(path: String, reason: String)] = []
     }
 
-    func read() throws(CommandFailure) -> Found {
+    var names: [String] { given.names }
+
+    func read(on specs: [DeviceSpec]) throws(CommandFailure) -> Found {
         if let sizesFrom {
             guard names.isEmpty else {
                 throw CommandFailure(
@@ -35,23 +61,7 @@ struct SourceArguments: ParsableArguments {
             }
             return Found(list: try SizeList.read(sizesFrom))
         }
-        guard !names.isEmpty else {
-            throw CommandFailure(
-                .usage, "", "no source is given", hint: "name a folder, a file or a block device")
-        }
-        var opened: [SpreadSource] = []
-        for name in names {
-            if names.prefix(opened.count).contains(name) {
-                throw CommandFailure(
-                    .usage, name, "the same source is given twice", hint: "name it once")
-            }
-            opened.append(try SpreadPlaces.open(name))
-        }
-        Interruption.begin()
-        var scanner = TreeScanner()
-        scanner.isCancelled = { Interruption.isRequested }
-        let scanned = try translating(names[0]) { try ScannedSources(opened, scanner) }
-        try Interruption.check()
+        let scanned = try given.scanned(names, on: specs)
         return Found(
             list: scanned.list().list,
             unreadable: scanned.unreadable.map { source, missing in

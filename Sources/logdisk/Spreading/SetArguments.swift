@@ -17,9 +17,12 @@ struct SetPlace {
         let opened = try devices.opened()
         let (sets, failures) = SetFinder.find(opened.map(\.device), name: name)
         guard failures.count < opened.count else {
+            let isDenied = failures.allSatisfy { $0.failure.isDenied }
             throw CommandFailure(
-                .unreachable, name ?? "", "no device can be read",
-                cause: words(failures), hint: "mount or attach them, then try again")
+                isDenied ? .refused : .unreachable, name ?? "", "no device can be read",
+                cause: words(failures),
+                hint: isDenied
+                    ? CommandFailure.deniedHint : "mount or attach them, then try again")
         }
         if !isQuiet, !failures.isEmpty { Terminal.warn(words(failures)) }
         return SetPlace(sets: sets, failures: failures)

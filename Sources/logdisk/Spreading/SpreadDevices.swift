@@ -4,6 +4,8 @@
 import CommandText
 import DiskIO
 import Foundation
+import Offsite
+import Shipping
 import Spread
 
 extension DeviceArguments {
@@ -55,11 +57,27 @@ enum SpreadPlaces {
             return TapeDevice(name: spec.name, path: spec.address, capacity: spec.capacity)
         case .iso:
             return OpticalDevice(name: spec.name, image: spec.address, capacity: spec.capacity)
-        case .https:
+        case .https, .http: return try server(spec)
+        }
+    }
+
+    /// Nothing is sent yet.
+    private static func server(_ spec: DeviceSpec) throws(CommandFailure) -> BackupDevice {
+        let environment = ProcessInfo.processInfo.environment
+        func path(_ option: String, _ variable: String) -> String? {
+            let text = spec.driverOptions[option] ?? environment[variable] ?? ""
+            return text.isEmpty ? nil : PathText.canonical(text)
+        }
+        do throws(RemoteSetupError) {
+            let url = try RemoteURL(spec.url ?? "")
+            let access = RemoteAccess(
+                tokenFile: path("token-file", "LOGDISK_TOKEN_FILE"),
+                caFiles: path("ca", "LOGDISK_CA").map { [$0] } ?? [])
+            return try ServerDevice(name: spec.name, url, access: access)
+        } catch {
             throw CommandFailure(
-                .usage, spec.name, "devices of the driver \(spec.driver.rawValue) cannot be used",
-                cause: "a log server takes segments of volumes, no files yet",
-                hint: "a network mount of the other site works: dir:/mnt/site-b")
+                .usage, spec.name, error.what,
+                hint: error.hint ?? "https://HOST:PORT/NAME?token-file=FILE&ca=FILE")
         }
     }
 
@@ -68,7 +86,7 @@ enum SpreadPlaces {
     static func checkNesting(
         _ sources: [(origin: String, path: String)], _ specs: [DeviceSpec]
     ) throws(CommandFailure) {
-        for spec in specs where spec.driver != .https {
+        for spec in specs where spec.url == nil {
             let device = PathText.canonical(spec.address)
             for source in sources {
                 if PathText.lies(device, in: source.path) {
@@ -93,7 +111,16 @@ enum SpreadPlaces {
                 .usage, "", "no source is given", hint: "name folders, files, disks or vol:VOL@now")
         }
         var sources: [SpreadSource] = []
-        for text in texts { sources.append(try open(text)) }
+        var seen: Set<String> = []
+        for text in texts {
+            // The states and the log of one volume are different sources.
+            let isPlace = !["vol:", "log:", "id:"].contains { text.hasPrefix($0) }
+            guard seen.insert(isPlace ? PathText.canonical(text) : text).inserted else {
+                throw CommandFailure(
+                    .usage, text, "the same source is given twice", hint: "name it once")
+            }
+            sources.append(try open(text))
+        }
         return sources
     }
 

@@ -3,6 +3,7 @@
 import ArgumentParser
 import CommandText
 import Foundation
+import Shipping
 import Spread
 
 extension SpreadMode: ExpressibleByArgument {}
@@ -15,7 +16,7 @@ struct DeviceArguments: ParsableArguments {
         help: ArgumentHelp(
             "A backup device, DRIVER:ADDRESS?OPTIONS; may be given several times. Drivers: dir, "
                 + "https, stream, iso. Options: capacity=25G, site=NAME, rate=40MB/s, weight=2, "
-                + "joined by &.", valueName: "D"))
+                + "of https also token-file=FILE and ca=FILE; joined by &.", valueName: "D"))
     var names: [String] = []
 
     /// Reads the names; the same device twice is refused.
@@ -56,10 +57,10 @@ struct DevicePlace {
     private let info: stat?
 
     init(_ spec: DeviceSpec) {
-        guard spec.driver != .https else {
+        if let url = spec.url {
             path = nil
             info = nil
-            address = spec.address
+            address = (try? RemoteURL(url)).map { "\($0)" } ?? url
             return
         }
         let path = PathText.canonical(spec.address)
@@ -109,7 +110,8 @@ struct PlanArguments: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "What a file costs besides its bytes, as bytes; counts as load.", valueName: "SIZE"))
+            "What a file costs besides its bytes, as bytes; counts as load. run measures it where "
+                + "it is not given.", valueName: "SIZE"))
     var itemCost: String?
 
     @Option(

@@ -5,7 +5,13 @@ import Foundation
 import Spread
 import Synchronization
 
+extension DeviceFailure {
+    var isDenied: Bool { if case .denied = self { true } else { false } }
+}
+
 extension CommandFailure {
+    static let deniedHint = "look at token-file= and ca=; logdisk access list STORE at the server"
+
     init(_ error: JobFailure, set: String) {
         switch error {
         case .plan(let cause):
@@ -17,9 +23,11 @@ extension CommandFailure {
                 hint: "choose another name, or logdisk spread forget --set \(set)")
         case .noDevice(let failures):
             let words = failures.map { "\($0.device) is \($0.failure.word): \($0.failure.reason)" }
+            let isDenied = failures.allSatisfy { $0.failure.isDenied }
             self.init(
-                .unreachable, set, "no device can be used", cause: words.joined(separator: "; "),
-                hint: "mount or attach them, then try again")
+                isDenied ? .refused : .unreachable, set, "no device can be used",
+                cause: words.joined(separator: "; "),
+                hint: isDenied ? Self.deniedHint : "mount or attach them, then try again")
         case .sourcesChanged(let what):
             self.init(
                 .failed, set, "the sources are not those of the plan", cause: what,
@@ -194,12 +202,20 @@ struct SpreadRunJSON: Encodable {
     var files: Int
     var bytes: UInt64
     var seconds: Double
+    /// What a file counted besides its bytes, given or measured.
+    var itemCost: UInt64
     var devices: [Device]
     var missing: [Missing]
 
-    init(set: String, _ report: SpreadReport, seconds: Double) {
+    enum CodingKeys: String, CodingKey {
+        case set, complete, files, bytes, seconds, devices, missing
+        case itemCost = "item_cost"
+    }
+
+    init(set: String, _ report: SpreadReport, itemCost: UInt64, seconds: Double) {
         self.set = set
         self.seconds = seconds
+        self.itemCost = itemCost
         (complete, files, bytes) = (report.isComplete, report.files, report.totalBytes)
         devices = report.devices.map { device in
             Device(

@@ -6,6 +6,7 @@ import CommandText
 import DiskIO
 import Foundation
 import History
+import LogFormat
 import ProtectedVolume
 import Spread
 
@@ -48,17 +49,27 @@ enum VolumeSource {
             location, at: .now, barrier: false, purpose: "spread", holder: "process \(getpid())")
         past.release()
         let lease = HistoryLease.take(location, purpose: "spread")
-        let superblock = try location.superblock()
-        guard VolumeFolder.logDirectory(location.path, superblock) == location.path else {
-            throw CommandFailure(
-                .usage, text, "the history of this volume lies in a folder of its own",
-                hint: "name that folder as a source, and the file superblock of the volume")
-        }
+        var superblock = try location.superblock()
+        let logs = VolumeFolder.logDirectory(location.path, superblock)
+        // What comes back is one folder, wherever the log was.
+        superblock.logDirectory = ""
+        let slots = slots(superblock)
+        let name = location.path.split(separator: "/").last.map(String.init)
         return try translating(text) {
             try SpreadSource(
-                tree: location.path, origin: text,
-                topNames: [Array("superblock".utf8), Array("segments".utf8)], holding: lease)
+                tree: logs, origin: text, baseName: name,
+                topNames: [Array("segments".utf8)],
+                made: .init(
+                    name: Array("superblock".utf8), bytes: slots,
+                    seconds: superblock.createdWall / 1_000_000_000), holding: lease)
         }
+    }
+
+    /// The file `superblock`: both slots alike.
+    private static func slots(_ superblock: Superblock) -> [UInt8] {
+        let slot = AlignedBuffer(count: Superblock.slotBytes)
+        superblock.encode(to: slot.bytes)
+        return Array(slot.bytes) + Array(slot.bytes)
     }
 }
 

@@ -1,20 +1,17 @@
-// The bytes of a segment that a request asks for. Pure.
+// The bytes of a segment or file that a request asks for. Pure.
 
-import History
 import ServerAPI
 
-/// A range of one segment.
-struct SegmentRange: Hashable, Sendable {
-    var name: SegmentName
+/// A range of something of `size` bytes.
+struct RequestedRange: Hashable, Sendable {
     var bytes: Range<UInt64>
-    /// Of the whole segment.
+    /// Of the whole.
     var size: UInt64
     var isWhole: Bool
 
     /// `field`: `Range`, or nil for all. What is not understood asks for all, as RFC 9110 has it;
     /// several parts, and what lies outside, throw `.range`.
-    init(_ name: SegmentName, size: UInt64, field: String?) throws(ErrorReply) {
-        self.name = name
+    init(size: UInt64, field: String?) throws(ErrorReply) {
         self.size = size
         bytes = 0..<size
         isWhole = true
@@ -47,7 +44,7 @@ struct SegmentRange: Hashable, Sendable {
     }
 
     private static func outside(_ size: UInt64) -> ErrorReply {
-        ErrorReply(.range, "the segment has \(size) bytes", bytes: size)
+        ErrorReply(.range, "there are \(size) bytes", bytes: size)
     }
 
     /// Value of `Content-Range`.
