@@ -63,6 +63,10 @@ int clinux_write_back(int fd, uint64_t offset, uint64_t length) {
     return r == 0 ? 0 : -errno;
 }
 
+void clinux_start_write_back(int fd, uint64_t offset, uint64_t length) {
+    sync_file_range(fd, (off_t)offset, (off_t)length, SYNC_FILE_RANGE_WRITE);
+}
+
 void clinux_sleep_ns(int64_t nanoseconds) {
     struct timespec time = {.tv_sec = nanoseconds / 1000000000,
                             .tv_nsec = nanoseconds % 1000000000};

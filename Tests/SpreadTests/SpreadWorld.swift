@@ -18,6 +18,8 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     /// Called in the first write.
     var firstAppend: (() -> Void)?
     private(set) var counts: [Call: Int] = [:]
+    /// Whether `beginSync` leaves the work to another thread, as the device below does it.
+    var syncsBeside = false
     private var dead: DeviceFailure?
 
     init(_ below: BackupDevice) {
@@ -60,6 +62,11 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
         return try below.finish(item)
     }
     override func drop() throws(DeviceFailure) { try below.drop() }
+    override func beginSync() throws(DeviceFailure) {
+        if !syncsBeside { return try sync() }
+        try count(.sync)
+        try below.beginSync()
+    }
     override func sync() throws(DeviceFailure) {
         try count(.sync)
         try below.sync()

@@ -36,6 +36,8 @@ int clinux_clone_file(int target_fd, int source_fd);
 // Writes the dirty pages in the range to the disk and waits. 0 or -errno. An error of an earlier
 // write-back is reported here too, and then no more by a sync of this descriptor.
 int clinux_write_back(int fd, uint64_t offset, uint64_t length);
+// Begins to write the dirty pages in the range to the disk. A hint: errors show at the next sync.
+void clinux_start_write_back(int fd, uint64_t offset, uint64_t length);
 // Sleeps, or less when a signal comes.
 void clinux_sleep_ns(int64_t nanoseconds);
 // Renames without replacing; 0 or -errno (EEXIST when target exists).
@@ -114,6 +116,10 @@ int64_t clinux_attribute_at(int folder_fd, const char *name, const char *attribu
                             size_t size);
 int clinux_set_attribute_at(int folder_fd, const char *name, const char *attribute,
                             const void *value, size_t size);
+// The same of an open file.
+int64_t clinux_list_attributes_of(int fd, void *target, size_t size);
+int64_t clinux_attribute_of(int fd, const char *attribute, void *target, size_t size);
+int clinux_set_attribute_of(int fd, const char *attribute, const void *value, size_t size);
 // The file system behind fd has everything written so far on its disk (syncfs). 0 or -errno.
 int clinux_sync_file_system(int fd);
 extern const int clinux_o_path, clinux_o_noatime;
