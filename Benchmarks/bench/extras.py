@@ -14,6 +14,7 @@ from .loads import QD1, QD16, run_fio
 from .middle import median
 from .past import past
 from .shipping import shipping
+from .spread import spread
 from .subjects import Logdisk
 
 RING_MIB = 64
@@ -187,4 +188,4 @@ def past_states(work, template, program, options):
 
 
 SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "allocations": allocations,
-            "past": past_states, "shipping": shipping, "idle": idle}
+            "past": past_states, "shipping": shipping, "spread": spread, "idle": idle}

@@ -68,6 +68,8 @@ def missing_tools(options):
         tools.append("swift")
     if "shipping" in options.sections:
         tools += ["openssl", "curl", "ip", "tc", "nsenter", "cmp"]
+    if "spread" in options.sections:
+        tools += ["fpart", "find", "sync"]
     found = [f"{tool} is not installed" for tool in tools if not shutil.which(tool)]
     if shutil.which("pkg-config") and subprocess.run(["pkg-config", "--exists", "fuse3"]).returncode:
         found.append("the headers of libfuse 3 are not installed (libfuse3-dev)")

@@ -5,7 +5,7 @@ from .loads import LOADS
 from .middle import median
 from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, PRUNE_RATIO_MIN, READ_RATIO_MIN, RECORDS,
                    VIEW_MIB_MAX, WRITE_RATIO_MIN)
-from . import shipping
+from . import shipping, spread
 
 NOISE = 0.05
 
@@ -109,7 +109,8 @@ def extras(results, verdicts):
         lines.append(("thinning to the newest records, to reading and checking them",
                       f"{thinning['ratio']:.2f}", f">= {THINNING_RATIO_MIN}", verdicts[-1]))
     for name, measured, target, is_good in (pasts(results.get("past"))
-                                            + shipments(results.get("shipping"))):
+                                            + shipments(results.get("shipping"))
+                                            + spreads(results.get("spread"))):
         verdicts.append("ok" if is_good else "SHORT")
         lines.append((name, measured, target, verdicts[-1]))
     add("idle", "idle minute: bytes to the disk, CPU",
@@ -170,6 +171,31 @@ def shipments(result):
          first["ok"]),
         ("4 KiB random write QD16 with a remote to without", f"{write['ratio']:.2f}",
          f">= {shipping.WRITE_RATIO_MIN}", write["ok"])]
+
+
+def spreads(result):
+    """(what, measured, target, verdict) of each number about spreading."""
+    if result is None:
+        return []
+    rates, copies, memory, plan, scan = (
+        result[name] for name in ("rates", "copy", "memory", "plan", "scan"))
+    large, small = copies["large"], copies["small"]
+    return [
+        (f"spread run to {spread.DEVICES} devices with limits to the sum of these",
+         f"{rates['ratio']:.2f}", f">= {spread.RATE_RATIO_MIN}", rates["ok"]),
+        (f"spread run of {large['bytes'] >> 20} MiB to cp and sync to one folder",
+         f"{large['ratio']:.2f}", f">= {spread.COPY_RATIO_MIN}", large["ok"]),
+        (f"spread run of {small['files']:,} small files to cp and sync",
+         f"{small['ratio']:.2f}", f">= {spread.COPY_RATIO_MIN}", small["ok"]),
+        (f"peak memory of spread run and restore, {memory['files']:,} files",
+         f"{memory['run_mib']:.0f}, {memory['restore_mib']:.0f} MiB",
+         f"<= {memory['limit_mib']:.0f} MiB", memory["ok"]),
+        (f"spread plan of {plan['files']:,} files to fpart, time", f"{plan['ratio']:.2f}",
+         f"<= {spread.PLAN_RATIO_MAX}", plan["ok"]),
+        ("peak memory of that", f"{plan['peak_mib']:.0f} MiB", f"<= {plan['limit_mib']:.0f} MiB",
+         plan["memory_ok"]),
+        (f"scanning {scan['files']:,} files to find, time", f"{scan['ratio']:.2f}",
+         f"<= {spread.SCAN_RATIO_MAX}", scan["ok"])]
 
 
 def aligned(title, lines):

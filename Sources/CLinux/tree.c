@@ -66,6 +66,20 @@ int clinux_set_attribute_at(int folder_fd, const char *name, const char *attribu
     return set == 0 ? 0 : -errno;
 }
 
+int64_t clinux_list_attributes_of(int fd, void *target, size_t size) {
+    ssize_t n = flistxattr(fd, target, size);
+    return n >= 0 ? n : -errno;
+}
+
+int64_t clinux_attribute_of(int fd, const char *attribute, void *target, size_t size) {
+    ssize_t n = fgetxattr(fd, attribute, target, size);
+    return n >= 0 ? n : -errno;
+}
+
+int clinux_set_attribute_of(int fd, const char *attribute, const void *value, size_t size) {
+    return fsetxattr(fd, attribute, value, size, 0) == 0 ? 0 : -errno;
+}
+
 int clinux_sync_file_system(int fd) { return syncfs(fd) == 0 ? 0 : -errno; }
 
 static int tape_operation(int fd, short operation, int count) {

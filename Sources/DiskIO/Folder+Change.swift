@@ -172,10 +172,44 @@ extension Folder {
     }
 }
 
+// The same of an open file.
 extension DiskFile {
     public func status() throws(IOError) -> FileStatus {
         var info = stat()
         guard fstat(rawDescriptor, &info) == 0 else { throw IOError(.size, path, errno) }
         return FileStatus(info)
+    }
+
+    private func change(_ code: Int32) throws(IOError) {
+        if code != 0 { throw IOError(.setStatus, path, errno) }
+    }
+
+    public func setOwner(_ owner: UInt32, _ group: UInt32) throws(IOError) {
+        try change(fchown(rawDescriptor, owner, group))
+    }
+
+    public func setPermissions(_ permissions: UInt32) throws(IOError) {
+        try change(fchmod(rawDescriptor, permissions & 0o7777))
+    }
+
+    /// The modification time; the access time becomes the same.
+    public func setTime(seconds: Int64, nanoseconds: UInt32) throws(IOError) {
+        let time = timespec(tv_sec: Int(seconds), tv_nsec: Int(nanoseconds))
+        try change(
+            withUnsafeTemporaryAllocation(of: timespec.self, capacity: 2) { times in
+                times.initialize(repeating: time)
+                return futimens(rawDescriptor, times.baseAddress)
+            })
+    }
+
+    public func setAttribute(_ name: [UInt8], _ value: [UInt8]) throws(IOError) {
+        let code = (name + [0]).withUnsafeBytes { name in
+            value.withUnsafeBytes {
+                clinux_set_attribute_of(
+                    rawDescriptor, name.baseAddress!.assumingMemoryBound(to: CChar.self),
+                    $0.baseAddress, $0.count)
+            }
+        }
+        if code != 0 { throw IOError(.setStatus, path, -code) }
     }
 }

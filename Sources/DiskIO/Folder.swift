@@ -233,32 +233,76 @@ public final class Folder: Sendable {
     }
 
     /// Extended attributes, sorted by name; [] where the file system has none.
-    public func attributes(
-        _ name: [UInt8]
-    ) throws(IOError) -> [(name: [UInt8], value: [UInt8])] {
-        var names = [UInt8](repeating: 0, count: 64 << 10)
-        let count = with(name) { text in
-            names.withUnsafeMutableBytes {
-                clinux_list_attributes_at(descriptor, text, $0.baseAddress, $0.count)
-            }
+    public func attributes(_ name: [UInt8]) throws(IOError) -> [ExtendedAttribute] {
+        var found: [ExtendedAttribute] = []
+        let code = with(name) { text in
+            ExtendedAttribute.read(
+                into: &found,
+                names: { clinux_list_attributes_at(descriptor, text, $0.baseAddress, $0.count) },
+                value: {
+                    clinux_attribute_at(descriptor, text, $0, $1.baseAddress, $1.count)
+                })
         }
-        if count == -Int64(EOPNOTSUPP) || count == 0 { return [] }
-        guard count > 0 else { throw error(.read, name, Int32(-count)) }
-        var found: [(name: [UInt8], value: [UInt8])] = []
-        var value = [UInt8](repeating: 0, count: 64 << 10)
-        for attribute in names[..<Int(count)].split(separator: 0) {
-            let size = with(name) { text in
-                with(Array(attribute)) { key in
-                    value.withUnsafeMutableBytes {
-                        clinux_attribute_at(descriptor, text, key, $0.baseAddress, $0.count)
-                    }
-                }
+        if code != 0 { throw error(.read, name, code) }
+        return found
+    }
+}
+
+public struct ExtendedAttribute: Sendable, Hashable {
+    public var name: [UInt8]
+    public var value: [UInt8]
+
+    /// The most that Linux lets either be.
+    private static let bytesMax = 64 << 10
+
+    /// Reads all by the two system calls, sorted by name; 0 or an errno.
+    fileprivate static func read(
+        into found: inout [ExtendedAttribute],
+        names: (UnsafeMutableRawBufferPointer) -> Int64,
+        value: (UnsafePointer<CChar>, UnsafeMutableRawBufferPointer) -> Int64
+    ) -> Int32 {
+        // Most files have none: a few bytes tell that.
+        let few = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 8) { names($0) }
+        if few == 0 || few == -Int64(EOPNOTSUPP) { return 0 }
+        guard few > 0 || few == -Int64(ERANGE) else { return Int32(-few) }
+        return withUnsafeTemporaryAllocation(byteCount: 2 * bytesMax, alignment: 8) { memory in
+            let list = UnsafeMutableRawBufferPointer(rebasing: memory[..<bytesMax])
+            let target = UnsafeMutableRawBufferPointer(rebasing: memory[bytesMax...])
+            let count = names(list)
+            guard count >= 0 else { return Int32(-count) }
+            var start = 0
+            while start < Int(count) {
+                let text = (list.baseAddress! + start).assumingMemoryBound(to: CChar.self)
+                let length = strlen(text)
+                start += length + 1
+                let size = value(text, target)
+                // One that went meanwhile, or that this user may not read (trusted.*).
+                if size == -Int64(ENODATA) || size == -Int64(EPERM) { continue }
+                guard size >= 0 else { return Int32(-size) }
+                let name = UnsafeRawBufferPointer(start: text, count: length)
+                found.append(
+                    ExtendedAttribute(name: Array(name), value: Array(target[..<Int(size)])))
             }
-            // One that went meanwhile, or that this user may not read (trusted.*).
-            if size == -Int64(ENODATA) || size == -Int64(EPERM) { continue }
-            guard size >= 0 else { throw error(.read, name, Int32(-size)) }
-            found.append((Array(attribute), Array(value[..<Int(size)])))
+            found.sort { $0.name.lexicographicallyPrecedes($1.name) }
+            return 0
         }
-        return found.sorted { $0.name.lexicographicallyPrecedes($1.name) }
+    }
+}
+
+extension DiskFile {
+    /// Extended attributes, sorted by name; [] where the file system has none.
+    public func attributes() throws(IOError) -> [ExtendedAttribute] {
+        var found: [ExtendedAttribute] = []
+        let code = ExtendedAttribute.read(
+            into: &found,
+            names: { clinux_list_attributes_of(rawDescriptor, $0.baseAddress, $0.count) },
+            value: { clinux_attribute_of(rawDescriptor, $0, $1.baseAddress, $1.count) })
+        if code != 0 { throw IOError(.read, path, code) }
+        return found
+    }
+
+    /// A hint: begins to write what is deferred in the range to the disk, without waiting.
+    public func startWriteBack(offset: UInt64, count: UInt64) {
+        clinux_start_write_back(rawDescriptor, offset, count)
     }
 }

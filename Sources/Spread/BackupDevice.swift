@@ -2,7 +2,7 @@
 // optical image, a log server. One class with overridden verbs for each (docs/adr/0001 says why no
 // protocol).
 //
-// Writing a set:  begin ─► (start ─► append | skip … ─► finish | drop) … ─► sync … ─►
+// Writing a set:  begin ─► (start ─► append | skip … ─► finish | drop) … ─► beginSync … ─► sync ─►
 //                 writeManifest ─► commit. Until `commit` returns nothing of the set is visible;
 // `unfinished` tells after a crash what had been synced. All of it on one thread, the device's own.
 //
@@ -179,6 +179,9 @@ open class BackupDevice: @unchecked Sendable {
     open func finish(_ item: ItemToStore) throws(DeviceFailure) -> UInt64 { throw unsupported }
     /// Forgets the item that was begun.
     open func drop() throws(DeviceFailure) {}
+    /// Begins to make durable what is finished, without waiting where the device can do that beside
+    /// other work. What goes wrong shows at a later call of this or of `sync`.
+    open func beginSync() throws(DeviceFailure) { try sync() }
     /// Everything finished is durable, and `unfinished` would tell of it.
     open func sync() throws(DeviceFailure) { throw unsupported }
     /// Takes an item back that was finished before.

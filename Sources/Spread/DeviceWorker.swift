@@ -47,6 +47,7 @@ final class DeviceWorker: @unchecked Sendable {
     // The thread's own.
     private var pace: Pace?
     private var unsyncedBytes: UInt64 = 0
+    private var unsyncedItems = 0
     private var syncedAt = clinux_monotonic_ns()
     /// One is hashed and written while the other is read into.
     let buffers = [
@@ -227,16 +228,20 @@ final class DeviceWorker: @unchecked Sendable {
             return
         }
         unsyncedBytes += copy.size
+        unsyncedItems += 1
         let now = clinux_monotonic_ns()
         let isDue =
-            unsyncedBytes >= run.options.syncBytes
+            unsyncedBytes >= run.options.syncBytes || unsyncedItems >= run.options.syncItems
             || Double(now - syncedAt) >= run.options.syncSeconds * 1e9
-        if isDue { try sync() }
+        guard isDue else { return }
+        try asked { () throws(DeviceFailure) in try device.beginSync() }
+        (unsyncedBytes, unsyncedItems) = (0, 0)
+        syncedAt = now
     }
 
     private func sync() throws(DeviceFailure) {
         try asked { () throws(DeviceFailure) in try device.sync() }
-        unsyncedBytes = 0
+        (unsyncedBytes, unsyncedItems) = (0, 0)
         syncedAt = clinux_monotonic_ns()
     }
 

@@ -1,9 +1,21 @@
-// Small work on the files of a set on a folder: whole small files, folders, what a plain file gets
-// besides its content, a header put in front of bytes that are there.
+// Small work on the files of a set on a folder: what they are called, whole small files, folders,
+// what a plain file gets besides its content.
 
 import DiskIO
 
 extension FolderDevice {
+    static func workName(_ set: String) -> [UInt8] { Array(".\(set).unfinished".utf8) }
+
+    static func segmentPath(_ number: UInt64) -> [UInt8] {
+        let digits = String(number)
+        let zeros = String(repeating: "0", count: max(0, 8 - digits.count))
+        return segmentsName + Array("/\(zeros)\(digits)".utf8)
+    }
+
+    static func filePath(_ source: [UInt8], _ path: [UInt8]) -> [UInt8] {
+        filesName + [0x2F] + source + (path.isEmpty ? [] : [0x2F] + path)
+    }
+
     /// A small file, whole and durable.
     static func write(_ bytes: [UInt8], to name: [UInt8], in folder: Folder) throws(IOError) {
         let file = try folder.file(
@@ -49,31 +61,19 @@ extension FolderDevice {
         }
     }
 
-    /// For `cp`: what this file system can keep. The manifest is what counts.
+    /// For `cp`: what this file system can keep, where a new file does not have it. The manifest is
+    /// what counts.
     static func decorate(
-        _ work: Folder, _ row: TreeRow, _ attributes: [TreeExtra.Attribute]
+        _ file: DiskFile, _ row: TreeRow, _ attributes: [TreeExtra.Attribute]
     ) {
-        try? work.setOwner(itemName, row.owner, row.group)
-        for attribute in attributes {
-            try? work.setAttribute(itemName, attribute.name, attribute.value)
+        let status = try? file.status()
+        let isOwned = status?.owner == row.owner && status?.group == row.group
+        if !isOwned { try? file.setOwner(row.owner, row.group) }
+        for attribute in attributes { try? file.setAttribute(attribute.name, attribute.value) }
+        // A new owner takes bits away, an access list changes them.
+        if !isOwned || !attributes.isEmpty || status?.mode != row.mode {
+            try? file.setPermissions(row.mode)
         }
-        try? work.setPermissions(itemName, row.mode)
-        try? work.setTime(itemName, seconds: row.seconds, nanoseconds: row.nanoseconds)
-    }
-
-    /// Moves the bytes of a file back by the size of the header, from the end on.
-    static func insertHeader(
-        _ header: SegmentHeader, before file: DiskFile
-    ) throws(IOError) {
-        let shift = UInt64(header.encodedBytes)
-        let buffer = AlignedBuffer(count: 1 << 20)
-        var end = try file.size()
-        while end > 0 {
-            let count = min(end, UInt64(buffer.count))
-            let piece = UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[..<Int(count)])
-            try file.readZeroExtended(into: piece, at: end - count)
-            try file.write(UnsafeRawBufferPointer(piece), at: end - count + shift)
-            end -= count
-        }
+        try? file.setTime(seconds: row.seconds, nanoseconds: row.nanoseconds)
     }
 }

@@ -5,8 +5,6 @@ import DiskIO
 extension FolderDevice {
     /// Removes from an unfinished set all that its journal does not name.
     static func prune(_ work: Folder, keeping items: [RememberedItem]) throws(IOError) {
-        try work.removeTree(tmpName)
-        try work.createFolder(tmpName, permissions: 0o755)
         let temporary = Array("MANIFEST.tmp".utf8)
         if work.exists(temporary) { try work.remove(temporary) }
         if work.exists(manifestName) { try work.remove(manifestName) }

@@ -6,15 +6,20 @@
 //   DEVICE/SET/segments/00000017     a part of a file behind its header (SegmentHeader), or a whole
 //                                    file that this file system cannot name
 //
-// While it is written the set is DEVICE/.SET.unfinished, with a journal, a folder tmp for the item
-// under way and a file that keeps room for the manifest. One rename makes it visible.
+// While it is written the set is DEVICE/.SET.unfinished, with a journal and a file that keeps room
+// for the manifest. Items are written where they stay. One rename makes the set visible.
 //
 //   crash …                     found by the next run
 //   before the first sync       an empty journal or none: begun anew
 //   between two syncs           the journal's items; everything else is removed
 //   after writeManifest         hasManifest: only the rename is missing
 //
-// Threads: one, as BackupDevice says.
+// Durable in this order: items (syncfs), then the journal's records of these items, then the
+// manifest, then the rename. The disk is kept busy meanwhile: what is written of a large file is
+// handed to it piece by piece, and `beginSync` leaves items and journal to another thread
+// (FolderSync), so that a sync in the middle holds up nobody.
+//
+// Threads: one, as BackupDevice says; and that of a sync under way, which touches nothing else.
 
 import DiskIO
 
@@ -29,13 +34,20 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
     private var pending: [UInt8] = []
     private var current: Current?
     private var readFolder: (set: SetOnDevice, folder: Folder)?
-    private var lastParent: (path: [UInt8], folder: Folder)?
+    private var syncing: FolderSync?
 
     private struct Current {
         var file: DiskFile
+        /// Below the unfinished set.
+        var path: [UInt8]
+        /// nil: under its own name; else its segment's.
+        var number: UInt64?
         var position: UInt64
-        var isPlain: Bool
+        /// Up to where something is written, and up to where the disk has been told to begin.
+        var end: UInt64 = 0
+        var handedOver: UInt64 = 0
     }
+    private static let handOverBytes: UInt64 = 8 << 20
 
     static let manifestName = Array("MANIFEST".utf8)
     static let identityName = Array("DEVICE".utf8)
@@ -43,24 +55,10 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
     static let reserveName = Array("reserve".utf8)
     static let filesName = Array("files".utf8)
     static let segmentsName = Array("segments".utf8)
-    static let tmpName = Array("tmp".utf8)
-    static let itemName = Array("tmp/item".utf8)
 
     public init(name: String, folder: String) {
         folderPath = folder
         super.init(name: name)
-    }
-
-    static func workName(_ set: String) -> [UInt8] { Array(".\(set).unfinished".utf8) }
-
-    static func segmentPath(_ number: UInt64) -> [UInt8] {
-        let digits = String(number)
-        let zeros = String(repeating: "0", count: max(0, 8 - digits.count))
-        return segmentsName + Array("/\(zeros)\(digits)".utf8)
-    }
-
-    static func filePath(_ source: [UInt8], _ path: [UInt8]) -> [UInt8] {
-        filesName + [0x2F] + source + (path.isEmpty ? [] : [0x2F] + path)
     }
 
     /// Runs a disk operation; its error becomes the device's failure.
@@ -117,7 +115,7 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
             let work = try root.folder(name)
             guard try work.tryLock() else { return false }
             self.work = work
-            for part in [Self.filesName, Self.segmentsName, Self.tmpName] {
+            for part in [Self.filesName, Self.segmentsName] {
                 try work.createFolders(part, permissions: 0o755)
             }
             return true
@@ -149,49 +147,88 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
 
     open override func start(_ item: ItemToStore) throws(DeviceFailure) {
         guard let work else { throw .broken("\(name): not begun") }
-        let isPlain = canBePlain(item)
-        let header = isPlain ? 0 : UInt64(item.header.encodedBytes)
+        let plain = canBePlain(item)
         current = try on { () throws(IOError) in
-            let file = try work.file(
-                Self.itemName, OpenOptions(.readWrite, creation: .ifMissing))
+            if plain, let current = try Self.plainFile(item, work) { return current }
+            let number = item.header.position
+            let path = Self.segmentPath(number)
+            let file = try work.file(path, OpenOptions(.readWrite, creation: .ifMissing))
             try file.truncate(to: 0)
-            return Current(file: file, position: header, isPlain: isPlain)
+            return Current(
+                file: file, path: path, number: number,
+                position: UInt64(item.header.encodedBytes))
+        }
+    }
+
+    /// A new file under the item's own name; nil where this file system cannot have it, or has that
+    /// name already (names that differ only in case are one there).
+    private static func plainFile(
+        _ item: ItemToStore, _ work: Folder
+    ) throws(IOError) -> Current? {
+        let path = filePath(item.header.source, item.header.path)
+        let permissions = (item.metadata?.mode ?? 0o600) & 0o777
+        let options = OpenOptions(.readWrite, creation: .exclusively)
+        do throws(IOError) {
+            let file: DiskFile
+            do throws(IOError) {
+                file = try work.file(path, options, permissions: permissions)
+            } catch  where error.isMissing {
+                try createFolders(Array(path[..<(path.lastIndex(of: 0x2F) ?? 0)]), in: work)
+                file = try work.file(path, options, permissions: permissions)
+            }
+            return Current(file: file, path: path, number: nil, position: 0)
+        } catch {
+            // EEXIST, ENOTDIR, EISDIR: something else has the name, or that of a folder above it.
+            if [17, 20, 21].contains(error.code) { return nil }
+            if case .item = DeviceFailure(error) { return nil }
+            throw error
         }
     }
 
     open override func append(_ bytes: UnsafeRawBufferPointer) throws(DeviceFailure) {
         guard let item = current else { return }
         try on { () throws(IOError) in try item.file.write(bytes, at: item.position) }
-        current?.position += UInt64(bytes.count)
+        let end = item.position + UInt64(bytes.count)
+        current?.position = end
+        current?.end = end
+        if end - item.handedOver >= Self.handOverBytes {
+            item.file.startWriteBack(offset: item.handedOver, count: end - item.handedOver)
+            current?.handedOver = end
+        }
     }
 
     open override func skip(_ count: UInt64) throws(DeviceFailure) { current?.position += count }
 
     open override func drop() throws(DeviceFailure) {
-        // Its room may be needed at once.
-        try? current?.file.truncate(to: 0)
+        guard let item = current else { return }
         current = nil
+        item.file.close()
+        try? work?.remove(item.path)
     }
 
     open override func finish(_ item: ItemToStore) throws(DeviceFailure) -> UInt64 {
-        guard let work, let written = current else { throw .broken("\(name): no item begun") }
+        guard let written = current else { throw .broken("\(name): no item begun") }
         current = nil
         defer { written.file.close() }
         return try on { () throws(IOError) in
             // A hole at the end.
-            if try written.file.size() < written.position {
-                try written.file.truncate(to: written.position)
+            if written.end < written.position { try written.file.truncate(to: written.position) }
+            let place: UInt64
+            if let number = written.number {
+                try Self.write(item.header.encoded(), to: written.file, at: 0)
+                place = number + 1
+            } else {
+                if let row = item.metadata {
+                    Self.decorate(written.file, row, item.attributes)
+                }
+                place = 0
             }
-            if written.isPlain, try becomesPlain(item, work) {
-                remember(item, place: 0)
-                return 0
+            if written.handedOver > 0 {
+                written.file.startWriteBack(
+                    offset: written.handedOver, count: written.end - written.handedOver)
             }
-            if written.isPlain { try Self.insertHeader(item.header, before: written.file) }
-            try Self.write(item.header.encoded(), to: written.file, at: 0)
-            try work.rename(
-                Self.itemName, to: Self.segmentPath(item.header.position), in: work)
-            remember(item, place: item.header.position + 1)
-            return item.header.position + 1
+            remember(item, place: place)
+            return place
         }
     }
 
@@ -200,38 +237,28 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         pending += Journal.item(remembered)
     }
 
-    /// Gives the item its own name; false where this file system cannot, or has that name already
-    /// (names that differ only in case are one there).
-    private func becomesPlain(_ item: ItemToStore, _ work: Folder) throws(IOError) -> Bool {
-        let target = Self.filePath(item.header.source, item.header.path)
-        do throws(IOError) {
-            let slash = target.lastIndex(of: 0x2F) ?? 0
-            let parentPath = Array(target[..<slash])
-            if lastParent?.path != parentPath {
-                try Self.createFolders(parentPath, in: work)
-                lastParent = (parentPath, try work.folder(parentPath))
-            }
-            guard let parent = lastParent?.folder else { return false }
-            let name = Array(target[(slash + 1)...])
-            if parent.exists(name) { return false }
-            if let row = item.metadata { Self.decorate(work, row, item.attributes) }
-            try work.rename(Self.itemName, to: name, in: parent)
-            return true
-        } catch {
-            if case .item = DeviceFailure(error) { return false }
-            throw error
+    open override func beginSync() throws(DeviceFailure) {
+        if let syncing {
+            guard syncing.hasEnded else { return }
+            try endSync()
         }
+        guard let work, let journal, !pending.isEmpty else { return }
+        syncing = FolderSync(work, journal, pending, at: journalEnd)
+        journalEnd += UInt64(pending.count)
+        pending = []
     }
 
     open override func sync() throws(DeviceFailure) {
-        guard let work, let journal, !pending.isEmpty else { return }
-        try on { () throws(IOError) in
-            try work.syncFileSystem()
-            try Self.write(pending, to: journal, at: journalEnd)
-            try journal.sync()
-        }
-        journalEnd += UInt64(pending.count)
-        pending.removeAll(keepingCapacity: true)
+        try endSync()
+        try beginSync()
+        try endSync()
+    }
+
+    /// Waits for the sync under way; its error is the device's.
+    private func endSync() throws(DeviceFailure) {
+        guard let syncing else { return }
+        self.syncing = nil
+        try on { () throws(IOError) in try syncing.wait() }
     }
 
     open override func discard(_ item: RememberedItem) throws(DeviceFailure) {
@@ -276,7 +303,6 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
         guard let work, let root else { throw .broken("\(name): not begun") }
         let target = Array(setName.utf8)
         try on { () throws(IOError) in
-            try? work.removeTree(Self.tmpName)
             for empty in [Self.filesName, Self.segmentsName] { try? work.removeFolder(empty) }
             guard !root.exists(target) else { throw IOError(.rename, work.path, 17) }
             try root.rename(Self.workName(setName), to: target, in: root)
@@ -303,7 +329,9 @@ open class FolderDevice: BackupDevice, @unchecked Sendable {
     func close() {
         current = nil
         journal = nil
-        lastParent = nil
+        // One under way ends by itself, as it may hang where the device has gone; until then the
+        // set is locked.
+        syncing = nil
         work = nil
     }
 

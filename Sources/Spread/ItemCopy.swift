@@ -29,9 +29,9 @@ struct ItemCopy {
         var source: SpreadSource
         var sourceName: [UInt8]
         var path: [UInt8]
-        var attributes: [TreeExtra.Attribute]
         /// The only item of its file: the file may be another one than when it was planned.
         var isAlone: Bool
+        /// The item's in the set, and how many there are.
         var number: UInt64
         var count: UInt64
 
@@ -87,11 +87,9 @@ struct ItemCopy {
         let item = run.items[index]
         let source = run.sources.sources[item.source]
         let row = source.table.rows[item.row]
-        let extra = source.table.extra(item.row)
         return Task(
             item: item, row: row, source: run.sources.opened[item.source],
             sourceName: source.name, path: source.table.path(item.row),
-            attributes: extra.attributes,
             isAlone: item.offset == 0 && item.size == row.size && run.options.plan.copies == 1,
             number: run.numberBase + UInt64(index),
             count: run.numberBase + UInt64(run.items.count))
@@ -100,9 +98,11 @@ struct ItemCopy {
     private mutating func copy(_ task: Task) throws(DeviceFailure) -> Outcome {
         let file: StorageFile
         let before: FileStatus?
+        let attributes: [TreeExtra.Attribute]?
         do throws(IOError) {
             file = try task.source.open(task.path)
             before = try SpreadSource.status(file)
+            attributes = before == nil ? nil : try task.source.attributes(file)
         } catch {
             return .unreadable(error.reason)
         }
@@ -117,13 +117,14 @@ struct ItemCopy {
                 setName: Array(run.identity.name.utf8), setID: run.identity.id,
                 source: task.sourceName, path: task.path, offset: item.offset, size: item.size,
                 total: stamp.size, position: task.number, count: task.count),
-            source: item.source, row: item.row, metadata: task.row, attributes: task.attributes,
+            source: item.source, row: item.row, metadata: task.row, attributes: attributes ?? [],
             stamp: stamp)
         if let before { stored.metadata = TreeRow(before, parent: 0) }
         try worker.asked { () throws(DeviceFailure) in try worker.device.start(stored) }
         worker.hash.reset()
         defer { worker.hash.wait() }
-        let outcome = try pump(file, item)
+        let mayHaveHoles = before.map { $0.allocated < $0.size } ?? true
+        let outcome = try pump(file, item, mayHaveHoles)
         guard case .written = outcome else {
             try worker.asked { () throws(DeviceFailure) in try worker.device.drop() }
             return outcome
@@ -133,8 +134,7 @@ struct ItemCopy {
                 try worker.asked { () throws(DeviceFailure) in try worker.device.drop() }
                 return .changed
             }
-            let ranges = before.allocated < before.size ? Self.dataRanges(file) : nil
-            note(task, before, ranges)
+            note(task, before, attributes, mayHaveHoles ? Self.dataRanges(file) : nil)
         }
         let digest = worker.hash.finish()
         if let expected = task.source.expectedDigest, task.isAlone, digest.bytes != expected {
@@ -157,15 +157,18 @@ struct ItemCopy {
     }
 
     /// Keeps what the system says of the file now.
-    private func note(_ task: Task, _ status: FileStatus, _ ranges: [Range<UInt64>]?) {
+    private func note(
+        _ task: Task, _ status: FileStatus, _ attributes: [TreeExtra.Attribute]?,
+        _ ranges: [Range<UInt64>]?
+    ) {
+        let (source, row) = (task.item.source, task.item.row)
         run.lock.withLock {
-            run.sources.sources[task.item.source].table.update(task.item.row, status)
-            let old = run.sources.sources[task.item.source].table.extra(task.item.row).dataRanges
-            if ranges != old {
-                run.sources.sources[task.item.source].table.changeExtra(task.item.row) {
-                    $0.dataRanges = ranges
-                }
-            }
+            run.sources.sources[source].table.update(row, status)
+            let old = run.sources.sources[source].table.extra(row)
+            var new = old
+            if let attributes { new.attributes = attributes }
+            new.dataRanges = ranges
+            if new != old { run.sources.sources[source].table.setExtra(row, new) }
         }
     }
 
@@ -189,11 +192,11 @@ struct ItemCopy {
     // MARK: - bytes
 
     private func pump(
-        _ file: StorageFile, _ item: StoredItem
+        _ file: StorageFile, _ item: StoredItem, _ mayHaveHoles: Bool
     ) throws(DeviceFailure) -> Outcome {
         var position = item.offset
         let end = item.offset + item.size
-        var dataEnd = position
+        var dataEnd = mayHaveHoles ? position : end
         var turn = 0
         while position < end {
             if worker.shouldStop.load(ordering: .relaxed) { return .stopped }

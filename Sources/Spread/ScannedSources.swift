@@ -37,12 +37,23 @@ public struct ScannedSources: Sendable {
         }
     }
 
-    /// Reads link targets and attributes, which planning does not need.
+    /// Reads link targets, and attributes of what is no file, which planning does not need.
     public mutating func readDetails(isCancelled: () -> Bool = { false }) {
         for index in opened.indices {
             let missing = opened[index].readDetails(
                 into: &sources[index].table, isCancelled: isCancelled)
             unreadable += missing.map { (index, $0) }
+        }
+    }
+
+    /// Reads the attributes of files whose content an interrupted run has read.
+    mutating func readAttributes(of files: Set<EntryOrigin>) {
+        for index in opened.indices {
+            _ = opened[index].readDetails(
+                into: &sources[index].table,
+                where: { row, _ in
+                    files.contains(EntryOrigin(source: UInt16(index), row: UInt32(row)))
+                })
         }
     }
 

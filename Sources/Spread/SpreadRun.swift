@@ -46,8 +46,9 @@ public struct RunOptions: Sendable {
     public var timeoutSeconds = 300.0
     /// How long a busy device is asked again.
     public var busySeconds = 30.0
-    /// Items become durable, and known to a later run, after so many bytes or seconds.
+    /// Items become durable, and known to a later run, after so many bytes, items or seconds.
     public var syncBytes: UInt64 = 512 << 20
+    public var syncItems = 10_000
     public var syncSeconds = 5.0
     /// How often a file that changes while it is read is read.
     public var sourceAttempts = 3
@@ -139,7 +140,16 @@ public final class SpreadRun: @unchecked Sendable {
     public func run(
         _ plan: SpreadPlan?, _ origins: [EntryOrigin], resuming resumed: ResumedItems? = nil
     ) -> SpreadReport {
-        lock.withLock { load(plan, origins, resumed) }
+        if let resumed {
+            var known = lock.withLock { sources }
+            known.readAttributes(of: resumed.known)
+            lock.withLock { sources = known }
+        }
+        lock.withLock {
+            load(plan, origins, resumed)
+            // What it planned waits until the devices have begun.
+            for worker in workers { worker.order = nil }
+        }
         for worker in workers { worker.start(self) }
         begin()
         while !lock.withLock({ isStopping }) {

@@ -232,9 +232,17 @@ public final class SpreadSource: Sendable {
         return try file.status()
     }
 
-    /// Reads what the scan left out: where links point to, and extended attributes.
+    /// Extended attributes of an opened row; nil where nothing can be known.
+    func attributes(_ file: StorageFile) throws(IOError) -> [TreeExtra.Attribute]? {
+        guard kind != .stream, kind != .device, let file = file as? DiskFile else { return nil }
+        return try file.attributes().map { .init(name: $0.name, value: $0.value) }
+    }
+
+    /// Reads what the scan left out of the rows wanted: where links point to, and extended
+    /// attributes. Those of files come with their content.
     func readDetails(
-        into table: inout TreeTable, isCancelled: () -> Bool = { false }
+        into table: inout TreeTable, isCancelled: () -> Bool = { false },
+        where isWanted: (Int, TreeRow) -> Bool = { !$1.isFile }
     ) -> [Unreadable] {
         guard kind != .stream, kind != .device else { return [] }
         var unreadable: [Unreadable] = []
@@ -243,6 +251,7 @@ public final class SpreadSource: Sendable {
         for row in 0..<table.count {
             if row & 1023 == 0, isCancelled() { break }
             let entry = table.rows[row]
+            guard isWanted(row, entry) else { continue }
             do throws(IOError) {
                 let name: [UInt8]
                 switch place {

@@ -107,15 +107,18 @@ public struct TreeTable: Sendable, Hashable {
         setExtra(row, extra)
     }
 
-    /// Takes what the system says now of the row's file.
+    /// Takes what the system says now of the row's file. Where that is what is there, other copies
+    /// of the table stay the same memory.
     mutating func update(_ row: Int, _ status: FileStatus) {
-        rows[row].mode = status.mode
-        rows[row].owner = status.owner
-        rows[row].group = status.group
-        rows[row].seconds = status.seconds
-        rows[row].nanoseconds = status.nanoseconds
-        rows[row].changed = status.changed
-        if rows[row].isFile { rows[row].size = status.size }
+        var new = rows[row]
+        new.mode = status.mode
+        new.owner = status.owner
+        new.group = status.group
+        new.seconds = status.seconds
+        new.nanoseconds = status.nanoseconds
+        new.changed = status.changed
+        if new.isFile { new.size = status.size }
+        if new != rows[row] { rows[row] = new }
     }
 }
 

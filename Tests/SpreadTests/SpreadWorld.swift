@@ -20,6 +20,8 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
     /// Called in each write, with its number from 0.
     var everyAppend: ((Int) -> Void)?
     private(set) var counts: [Call: Int] = [:]
+    /// Whether `beginSync` leaves the work to another thread, as the device below does it.
+    var syncsBeside = false
     private var dead: DeviceFailure?
 
     init(_ below: BackupDevice) {
@@ -63,6 +65,11 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
         return try below.finish(item)
     }
     override func drop() throws(DeviceFailure) { try below.drop() }
+    override func beginSync() throws(DeviceFailure) {
+        if !syncsBeside { return try sync() }
+        try count(.sync)
+        try below.beginSync()
+    }
     override func sync() throws(DeviceFailure) {
         try count(.sync)
         try below.sync()

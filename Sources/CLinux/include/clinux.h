@@ -116,6 +116,10 @@ int64_t clinux_attribute_at(int folder_fd, const char *name, const char *attribu
                             size_t size);
 int clinux_set_attribute_at(int folder_fd, const char *name, const char *attribute,
                             const void *value, size_t size);
+// The same of an open file.
+int64_t clinux_list_attributes_of(int fd, void *target, size_t size);
+int64_t clinux_attribute_of(int fd, const char *attribute, void *target, size_t size);
+int clinux_set_attribute_of(int fd, const char *attribute, const void *value, size_t size);
 // The file system behind fd has everything written so far on its disk (syncfs). 0 or -errno.
 int clinux_sync_file_system(int fd);
 extern const int clinux_o_path, clinux_o_noatime;
