@@ -300,9 +300,4 @@ extension DiskFile {
         if code != 0 { throw IOError(.read, path, code) }
         return found
     }
-
-    /// A hint: begins to write what is deferred in the range to the disk, without waiting.
-    public func startWriteBack(offset: UInt64, count: UInt64) {
-        clinux_start_write_back(rawDescriptor, offset, count)
-    }
 }

@@ -22,7 +22,7 @@ import Testing
         try world.writeSmallTree()
         var kept = 0
         for skip in 0..<12 {
-            world.clearDevices()
+            try world.clearDevices()
             let first = try world.devices(2)
             for device in first { device.syncsBeside = syncsBeside }
             first[0].plan = (.append, 0, .offline("gone"), true)
