@@ -157,8 +157,15 @@ int clinux_fuse_entry_register(struct clinux_fuse_entry *entry, uint16_t queue,
     struct io_uring_sqe *sqe = command(entry, COMMAND_REGISTER, 0);
     sqe->addr = (uint64_t)(uintptr_t)buffers;
     sqe->len = 2;
-    return run(entry, 2);
+    for (unsigned pending = 2; pending > 0;) {
+        int n = enter(entry, pending, 0);
+        if (n > 0) pending -= (unsigned)n;
+        if (n < 0 && errno != EINTR && errno != EAGAIN && errno != EBUSY) return -errno;
+    }
+    return 0;
 }
+
+int clinux_fuse_entry_wait(struct clinux_fuse_entry *entry) { return run(entry, 0); }
 
 int clinux_fuse_entry_commit(struct clinux_fuse_entry *entry) {
     command(entry, COMMAND_COMMIT_AND_FETCH, entry->header->entry.commit_id);

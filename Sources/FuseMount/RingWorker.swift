@@ -117,10 +117,13 @@ struct RingWorker: ~Copyable {
         case ended(Int32)
     }
 
-    /// Answers requests of a queue until the connection or `rings` end.
-    mutating func serve(_ queue: Int) -> End {
+    /// Answers requests of a queue until the connection or `rings` end. `whenRegistered` is called
+    /// once, when the kernel has the entry or does not take it.
+    mutating func serve(_ queue: Int, whenRegistered: () -> Void) -> End {
         var code = clinux_fuse_entry_register(
             &entry, UInt16(queue), way.header, way.payload, ServedFile.transferBytesMax)
+        whenRegistered()
+        if code == 0 { code = clinux_fuse_entry_wait(&entry) }
         guard code == 0 || Self.isEnd(code) else { return .refused(-code) }
         while code == 0 {
             let payloadBytes = Int(way.header.pointee.entry.payload_bytes)

@@ -9,9 +9,11 @@
 // Stays on the connection, and with it the workers: FORGET, INTERRUPT, what came before.
 // End:    the connection's end gives every entry back (ENOTCONN), or `end` calls the threads back.
 //
-// Threads: one for each entry, bound to the processor of its queue where that may be. A thread that
-// waits for a disk keeps only its own entry. The kernel prefers the entry that came back last, so
-// those in excess of what is under way at once just sleep.
+// Threads: one for each entry. A thread that waits for a disk keeps only its own entry. The kernel
+// prefers the entry that came back last, so those in excess of what is under way at once sleep.
+// One thread of each queue is bound to the queue's processor, where that may be, and its entry is
+// the first to be used: requests that come one at a time are answered there without waking another
+// processor. The others run where there is room, beside the program that asks.
 
 import CFuse
 import CLinux
@@ -48,8 +50,9 @@ final class Rings: Sendable {
     private let threads = Mutex<[pthread_t]>([])
     private let failures = Atomic<Int>(0)
     private let isInUse = Atomic<Bool>(false)
-    /// Two futex words: the signal, and how many threads are prepared or have failed to. In memory
-    /// of their own, because the kernel needs their address. @unchecked: only used as atomics.
+    /// Three futex words: the signal, how many threads are prepared or have failed to, and how many
+    /// are to register before the bound ones. In memory of their own, because the kernel needs
+    /// their address. @unchecked: only used as atomics.
     nonisolated(unsafe) private let words: UnsafeMutablePointer<Atomic<UInt32>>
 
     init(file: ServedFile, session: Session, isWanted: Bool) {
@@ -57,13 +60,14 @@ final class Rings: Sendable {
         self.session = session
         self.isWanted = isWanted
         stop = isWanted ? clinux_event_open() : -1
-        words = .allocate(capacity: 2)
+        words = .allocate(capacity: 3)
         words.initialize(to: Atomic(Signal.wait))
         (words + 1).initialize(to: Atomic(0))
+        (words + 2).initialize(to: Atomic(0))
     }
 
     deinit {
-        words.deinitialize(count: 2)
+        words.deinitialize(count: 3)
         words.deallocate()
         if stop >= 0 { close(stop) }
     }
@@ -104,8 +108,13 @@ final class Rings: Sendable {
         guard let queues = PossibleProcessors.count, queues <= Self.processorsMax else {
             return false
         }
-        for entry in 0..<queues * Self.entriesPerQueue {
-            guard startThread(entry / Self.entriesPerQueue) else {
+        let count = queues * Self.entriesPerQueue
+        words[2].store(UInt32(count - queues), ordering: .relaxed)
+        for entry in 0..<count {
+            guard
+                startThread(
+                    entry / Self.entriesPerQueue, isBound: entry % Self.entriesPerQueue == 0)
+            else {
                 failures.wrappingAdd(1, ordering: .relaxed)
                 break
             }
@@ -161,21 +170,21 @@ final class Rings: Sendable {
     private final class Work: Sendable {
         let rings: Rings
         let queue: Int
-        init(_ rings: Rings, _ queue: Int) {
-            self.rings = rings
-            self.queue = queue
+        let isBound: Bool
+        init(_ rings: Rings, _ queue: Int, isBound: Bool) {
+            (self.rings, self.queue, self.isBound) = (rings, queue, isBound)
         }
     }
 
-    private func startThread(_ queue: Int) -> Bool {
+    private func startThread(_ queue: Int, isBound: Bool) -> Bool {
         var thread = pthread_t()
-        let work = Unmanaged.passRetained(Work(self, queue))
+        let work = Unmanaged.passRetained(Work(self, queue, isBound: isBound))
         let code = pthread_create(
             &thread, nil,
             { argument in
                 guard let argument else { return nil }
                 let work = Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
-                work.rings.run(work.queue)
+                work.rings.run(work.queue, isBound: work.isBound)
                 return nil
             }, work.toOpaque())
         guard code == 0 else {
@@ -186,10 +195,10 @@ final class Rings: Sendable {
         return true
     }
 
-    private func run(_ queue: Int) {
+    private func run(_ queue: Int, isBound: Bool) {
         clinux_thread_name("fuse-ring")
         // Where the processor is offline or not for this process, another one does, only slower.
-        _ = clinux_bind_thread(Int32(queue))
+        if isBound { _ = clinux_bind_thread(Int32(queue)) }
         // Whoever sends several requests at once is not interrupted by the first.
         _ = clinux_thread_batch()
         guard var worker = RingWorker(self) else {
@@ -201,7 +210,16 @@ final class Rings: Sendable {
             _ = clinux_futex_wait(address(0), Signal.wait, -1)
         }
         guard words[0].load(ordering: .acquiring) == Signal.begin else { return }
-        switch worker.serve(queue) {
+        // Of two new entries the kernel takes the newer first.
+        while isBound, case let others = words[2].load(ordering: .acquiring), others > 0 {
+            _ = clinux_futex_wait(address(2), others, -1)
+        }
+        let end = worker.serve(queue) {
+            guard !isBound else { return }
+            words[2].wrappingSubtract(1, ordering: .releasing)
+            _ = clinux_futex_wake(address(2), Int32.max)
+        }
+        switch end {
         // As long as a queue has none, the kernel sends its requests over the connection.
         case .refused: failures.wrappingAdd(1, ordering: .relaxed)
         case .ended(0): break

@@ -164,7 +164,9 @@ open class BackupDevice: @unchecked Sendable {
     /// interrupted run left here of another set with this name goes.
     open func begin(
         _ identity: SetIdentity, deviceID: [UInt8], reserveBytes: UInt64
-    ) throws(DeviceFailure) { throw unsupported }
+    ) throws(DeviceFailure) {
+        throw unsupported
+    }
     /// What an interrupted run of a set with this name left here; nil where none did. Before
     /// `begin`.
     open func unfinished(_ setName: String) throws(DeviceFailure) -> UnfinishedSet? { nil }
@@ -189,7 +191,9 @@ open class BackupDevice: @unchecked Sendable {
     /// Writes the manifest, in pieces given to the closure that `encode` gets.
     open func writeManifest(
         _ encode: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
-    ) throws(DeviceFailure) { throw unsupported }
+    ) throws(DeviceFailure) {
+        throw unsupported
+    }
     /// The set becomes visible here.
     open func commit() throws(DeviceFailure) { throw unsupported }
     /// Makes a set visible whose manifest an interrupted run had written: then nothing else is

@@ -46,11 +46,14 @@ struct clinux_fuse_entry {
 int clinux_fuse_entry_open(struct clinux_fuse_entry *entry, int connection, int stop);
 // Only after an open that gave 0.
 void clinux_fuse_entry_close(struct clinux_fuse_entry *entry);
-// Gives the entry to a queue, and returns when there is a request in it: 0, or -errno (ENOTCONN:
-// unmounted). The memory stays the caller's, who keeps it until the entry is closed.
+// Gives the entry to a queue, without waiting: 0 or -errno. Whether the kernel takes it, the wait
+// tells. The memory stays the caller's, who keeps it until the entry is closed.
 int clinux_fuse_entry_register(struct clinux_fuse_entry *entry, uint16_t queue,
                                struct clinux_fuse_header *header, void *payload,
                                size_t payload_bytes);
+// Returns when there is the first request in an entry that a queue has: 0, or -errno (ENOTCONN:
+// unmounted; EINVAL and others: the kernel does not take the entry).
+int clinux_fuse_entry_wait(struct clinux_fuse_entry *entry);
 // Sends the reply that lies in the entry, and returns with the next request, as above.
 int clinux_fuse_entry_commit(struct clinux_fuse_entry *entry);
 
