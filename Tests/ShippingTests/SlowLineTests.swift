@@ -85,7 +85,8 @@ import Testing
         func expectRequests(_ what: String, atMost most: Int, since before: Int) {
             guard certificate == nil else { return }
             let made = proxy.requests - before
-            #expect(made > 0 && made <= most, "\(what): \(made) requests, at most \(most)")
+            // Two more: a request that met a connection closed meanwhile is sent once again.
+            #expect(made > 0 && made <= most + 2, "\(what): \(made) requests, at most \(most)")
         }
         try world.ship()
         expectRequests("shipping", atMost: 2 + 3 * count, since: 0)
