@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -167,6 +168,8 @@ def main():
               file=sys.stderr)
         print("hint: --dir FOLDER on another disk", file=sys.stderr)
         return 1
+    # Mounts are taken away also when somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     work = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=base))
     try:
         floor, program = build(options, work)
