@@ -42,13 +42,13 @@ extension ProtectedVolume {
         }
         for region in regions.ranges {
             let end = min(region.upperBound, byteCount)
-            for offset in stride(from: region.lowerBound, to: end, by: 256 << 10) {
+            for offset in stride(from: region.lowerBound, to: end, by: Self.pieceBytes) {
                 if isStopping.load(ordering: .relaxed) { return true }
                 let begin = clinux_monotonic_ns()
-                guard writeBack(offset..<min(offset + (256 << 10), end)) else { return false }
+                guard writeBack(offset..<min(offset + UInt64(Self.pieceBytes), end)) else { return false }
                 let nanoseconds = clinux_monotonic_ns() - begin
                 if nanoseconds > Self.cleanNanoseconds, mayTakeItsTime {
-                    clinux_sleep_ns(nanoseconds)
+                    clinux_sleep_ns(nanoseconds * Self.pauseRatio)
                 }
             }
         }
@@ -68,6 +68,9 @@ extension ProtectedVolume {
         }
     }
 
+    private static let pieceBytes = 128 << 10
+    /// Pause to work.
+    private static let pauseRatio: Int64 = 3
     /// What was clean already needs no pause.
     private static let cleanNanoseconds: Int64 = 20_000
 

@@ -54,7 +54,7 @@ extension ProtectedVolume {
     /// Ticks without work until a thread goes idle.
     private static let quietTicks = 20
     /// Applied bytes after which a checkpoint is due; bounds recovery.
-    private static let checkpointBytes: UInt64 = 512 << 20
+    private static let checkpointBytes: UInt64 = 1 << 30
     /// Applied bytes after which it must not take its time any more.
     static let checkpointBytesMax: UInt64 = 2 << 30
 
