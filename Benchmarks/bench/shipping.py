@@ -282,6 +282,10 @@ class Delay:
             ready.set()
         self.loop.create_task(serve())
         self.loop.run_forever()
+        open_ones = asyncio.all_tasks(self.loop)
+        for task in open_ones:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*open_ones, return_exceptions=True))
 
     async def connect(self, reader, writer):
         await asyncio.sleep(ROUND_TRIP_SECONDS)  # of the TCP handshake
