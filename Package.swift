@@ -37,7 +37,7 @@ let package = Package(
         .target(
             name: "History",
             dependencies: [
-                "BlockModel", "DiskIO", "LogFormat",
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
@@ -66,6 +66,19 @@ let package = Package(
             name: "Shipping",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "CLinux",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ], swiftSettings: swiftSettings),
+        // History on S3-compatible object storage.
+        .target(
+            name: "ObjectStorage",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
@@ -130,6 +143,8 @@ let package = Package(
         .target(
             name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
+        // Bare sockets and a proxy that does what networks do; for the tests of several rooms.
+        .target(name: "RawSockets", path: "Tests/RawSockets", swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -168,7 +183,15 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping", "HistoryModel", "SegmentStoreSuite",
+                "Shipping", "HistoryModel", "SegmentStoreSuite", "RawSockets",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectStorageTests",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
+                "ObjectStorage", "HistoryModel", "SegmentStoreSuite", "RawSockets",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),

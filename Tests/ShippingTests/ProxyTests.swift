@@ -5,6 +5,7 @@ import Foundation
 import History
 import LogFormat
 import SegmentStoreSuite
+import RawSockets
 import ServerAPI
 import Shipping
 import Testing

@@ -15,6 +15,7 @@ import Foundation
 import History
 import LogFormat
 import SegmentStoreSuite
+import RawSockets
 import ServerAPI
 import Shipping
 import Testing

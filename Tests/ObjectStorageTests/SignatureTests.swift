@@ -1,0 +1,2 @@
+// Signature.
+import Testing
