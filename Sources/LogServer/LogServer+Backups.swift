@@ -3,6 +3,7 @@
 import DiskIO
 import Foundation
 import HTTPTypes
+import History
 import NIOCore
 import ServerAPI
 
