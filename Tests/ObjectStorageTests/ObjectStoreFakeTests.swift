@@ -214,7 +214,7 @@ extension FakeObjectServer {
         func told(_ place: ObjectPlace, _ word: String) {
             let error = Self.error { _ = try place.volume("v", writer: nil).state() }
             #expect(Self.isRefused(error, word), "\(word): \(String(describing: error))")
-            #expect(!"\(String(describing: error))".contains("secret"))
+            #expect(!"\(String(describing: error))".contains("secret/of"))
         }
         told(server.place("AKUNKNOWN"), "access key")
         told(server.place("AKFAKE", "wrong"), "secret key")
