@@ -157,7 +157,7 @@ struct RemoteAdd: ParsableCommand {
             _ = try translating(target.volume) { try KeyFile.read(path) }
         }
         do throws(RemoteSetupError) {
-            _ = try config.client { Interruption.isRequested }
+            _ = try config.open { Interruption.isRequested }
         } catch { throw CommandFailure(error, object: url) }
         return config
     }
@@ -171,7 +171,7 @@ struct RemoteAdd: ParsableCommand {
             text += "/\(name)"
         }
         do throws(RemoteSetupError) {
-            return "\(try RemoteURL(text))"
+            return try RemotePlace(url: text).canonicalURL()
         } catch { throw CommandFailure(error, object: url) }
     }
 
@@ -181,13 +181,13 @@ struct RemoteAdd: ParsableCommand {
         _ config: RemoteConfig, _ location: VolumeLocation
     ) throws(CommandFailure) -> VolumeReply {
         let superblock = try location.superblock()
-        let client: LogServerClient
+        let remote: any VolumeRemote
         do throws(RemoteSetupError) {
-            client = try config.client { Interruption.isRequested }
+            remote = try config.open { Interruption.isRequested }
         } catch { throw CommandFailure(error, object: url) }
-        defer { client.closeIdleConnections() }
+        defer { remote.rest() }
         do throws(ShipError) {
-            return try client.attach(config.request(VolumeService.identity(superblock)))
+            return try remote.target.attach(config.request(VolumeService.identity(superblock)))
         } catch {
             var failure = CommandFailure(error, remote: config.url)
             if case .fenced = error {

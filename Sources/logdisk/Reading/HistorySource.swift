@@ -28,7 +28,7 @@ enum HistorySource: Sendable {
 
     /// Of `path`, canonical, or a URL.
     init(_ path: String, _ files: RemoteAccessFiles) {
-        if RemoteVolume.isURL(path) {
+        if RemotePlace.isMeant(by: path) {
             self = .remote(RemoteVolume(url: path, files))
         } else if StoreFolder.isOne(path) {
             self = .storeFolder(key: files.key)

@@ -1,5 +1,5 @@
-// From a remote's settings to the client that speaks to it. The client is made anew when it
-// attaches: token, certificates and key are read again then, so that new ones count.
+// From a remote's settings to what speaks to it. That is made anew when a shipper attaches:
+// secrets, certificates and key are read again then, so that new ones count.
 
 import CommandText
 import Foundation
@@ -10,17 +10,17 @@ import Shipping
 import Synchronization
 
 extension RemoteConfig {
-    func remoteURL() throws(RemoteSetupError) -> RemoteURL { try RemoteURL(url) }
-
-    func access(isCancelled: @escaping @Sendable () -> Bool) -> RemoteAccess {
-        RemoteAccess(tokenFile: tokenFile, caFiles: ca, bind: bind, isCancelled: isCancelled)
+    var place: RemotePlace {
+        var place = RemotePlace(url: url)
+        (place.tokenFile, place.caFiles, place.bind) = (tokenFile, ca, bind)
+        return place
     }
 
-    func client(
+    /// Opens it as the one that writes there.
+    func open(
         isCancelled: @escaping @Sendable () -> Bool
-    ) throws(RemoteSetupError) -> LogServerClient {
-        try LogServerClient(
-            remoteURL(), access: access(isCancelled: isCancelled), writer: writer)
+    ) throws(RemoteSetupError) -> any VolumeRemote {
+        try place.open(writer: writer, isCancelled: isCancelled)
     }
 
     /// The key that segments are sealed with; nil: they go as they are.
@@ -35,7 +35,7 @@ extension RemoteConfig {
     func watchedInterface() -> String? {
         if let interface { return interface }
         if let bind, NetworkInterfaces.exists(bind) { return bind }
-        guard let host = try? remoteURL().host else { return nil }
+        guard let host = try? place.host() else { return nil }
         for address in NetworkInterfaces.addresses(of: host) {
             if let found = NetworkInterfaces.leading(to: address) { return found }
         }
@@ -50,11 +50,11 @@ extension RemoteConfig {
     }
 }
 
-/// A log server, connected to when it is needed. Any thread may call.
+/// A remote, opened when it is needed. Any thread may call.
 final class ConfiguredTarget: ShipTarget {
     private let config: RemoteConfig
     private let isCancelled: @Sendable () -> Bool
-    private let target = Mutex<LogServerTarget?>(nil)
+    private let remote = Mutex<(any VolumeRemote)?>(nil)
 
     init(_ config: RemoteConfig, isCancelled: @escaping @Sendable () -> Bool) {
         self.config = config
@@ -62,17 +62,17 @@ final class ConfiguredTarget: ShipTarget {
     }
 
     var label: String { config.url }
-    var load: Double? { target.withLock { $0 }?.load }
+    var load: Double? { remote.withLock { $0 }?.target.load }
 
-    private func made(isNew: Bool = false) throws(ShipError) -> LogServerTarget {
-        if !isNew, let known = target.withLock({ $0 }) { return known }
+    private func made(isNew: Bool = false) throws(ShipError) -> any ShipTarget {
+        if !isNew, let known = remote.withLock({ $0 }) { return known.target }
         do throws(RemoteSetupError) {
-            let made = LogServerTarget(try config.client(isCancelled: isCancelled))
-            target.withLock { target in
-                target?.client.closeIdleConnections()
-                target = made
+            let made = try config.open(isCancelled: isCancelled)
+            remote.withLock { remote in
+                remote?.rest()
+                remote = made
             }
-            return made
+            return made.target
         } catch {
             throw .refused("\(error)")
         }
@@ -91,7 +91,7 @@ final class ConfiguredTarget: ShipTarget {
     }
 
     /// Nothing is sent for a while.
-    func rest() { target.withLock { $0 }?.client.closeIdleConnections() }
+    func rest() { remote.withLock { $0 }?.rest() }
 }
 
 extension CommandFailure {
@@ -101,13 +101,13 @@ extension CommandFailure {
             hint: error.hint ?? "look at --token-file, --ca and --bind")
     }
 
-    /// What a log server at `url` answered, or did not.
+    /// What the remote at `url` answered, or did not, to who ships there.
     init(_ error: ShipError, remote url: String) {
         switch error {
         case .unreachable:
             self.init(
                 .unreachable, url, "the remote cannot be used", cause: error.words,
-                hint: "is logdisk serve running there, and nothing in between that stops it?")
+                hint: RemoteKind(url: url).shipHint)
         case .busy, .full:
             self.init(.unreachable, url, "the remote takes nothing now", cause: error.words)
         case .refused, .fenced:

@@ -55,18 +55,6 @@ struct RemoteOptions: ParsableArguments {
     }
 }
 
-/// The files that open a volume at a log server; absolute paths.
-struct RemoteAccessFiles: Equatable, Sendable {
-    var token: String?
-    /// Trusted certificates; nil: those of the system.
-    var ca: String?
-    var key: String?
-
-    init(token: String? = nil, ca: String? = nil, key: String? = nil) {
-        (self.token, self.ca, self.key) = (token, ca, key)
-    }
-}
-
 extension ArgumentHelp {
     /// What the commands that only read take as their object.
     static var readable: ArgumentHelp {

@@ -23,7 +23,7 @@ struct VolumeLocation: Sendable {
     /// `files` open a URL or an encrypted store; they mean nothing to a volume.
     init(_ argument: String, _ files: RemoteAccessFiles = RemoteAccessFiles()) {
         object = argument
-        if RemoteVolume.isURL(argument) {
+        if RemotePlace.isMeant(by: argument) {
             (path, past, mountPoint) = (argument, nil, nil)
         } else if let source = FuseMount.source(of: argument) {
             let place = PastPlace(source: source)
