@@ -41,11 +41,7 @@ struct AdoptionPlan {
                 .usage, remote.url, "'\(name)' cannot be the name of a remote",
                 hint: "up to 40 letters, digits and - . _")
         }
-        var config = RemoteConfig(name: name, url: url)
-        config.tokenFile = remote.files.token
-        config.ca = remote.files.ca.map { [$0] } ?? []
-        config.keyFile = remote.files.key
-        self.config = config
+        config = RemoteConfig(name: name, url: url, remote.files)
         let storage = DiskStorage()
         try NewVolume.checkPlace(path, volume)
         if storage.isDirectory(path) {

@@ -13,14 +13,15 @@ extension RemoteConfig {
     var place: RemotePlace {
         var place = RemotePlace(url: url)
         (place.tokenFile, place.caFiles, place.bind) = (tokenFile, ca, bind)
+        if let object { place.object = object }
         return place
     }
 
     /// Opens it as the one that writes there.
     func open(
-        isCancelled: @escaping @Sendable () -> Bool
+        traffic: OwnTraffic? = nil, isCancelled: @escaping @Sendable () -> Bool
     ) throws(RemoteSetupError) -> any VolumeRemote {
-        try place.open(writer: writer, isCancelled: isCancelled)
+        try place.open(writer: writer, traffic: traffic, isCancelled: isCancelled)
     }
 
     /// The key that segments are sealed with; nil: they go as they are.
@@ -50,27 +51,55 @@ extension RemoteConfig {
     }
 }
 
+extension RemoteConfig {
+    /// A remote that is reached as a reading command was told to.
+    init(name: String, url: String, _ files: RemoteAccessFiles) {
+        self.init(name: name, url: url)
+        tokenFile = files.token
+        ca = files.ca.map { [$0] } ?? []
+        keyFile = files.key
+        if place.kind == .objectStorage { object = files.object }
+    }
+}
+
 /// A remote, opened when it is needed. Any thread may call.
 final class ConfiguredTarget: ShipTarget {
     private let config: RemoteConfig
+    private let traffic: OwnTraffic?
     private let isCancelled: @Sendable () -> Bool
-    private let remote = Mutex<(any VolumeRemote)?>(nil)
+    private struct State {
+        var remote: (any VolumeRemote)?
+        var meter = RequestMeter()
+    }
+    private let opened = Mutex(State())
 
-    init(_ config: RemoteConfig, isCancelled: @escaping @Sendable () -> Bool) {
+    init(
+        _ config: RemoteConfig, traffic: OwnTraffic? = nil,
+        isCancelled: @escaping @Sendable () -> Bool
+    ) {
         self.config = config
+        self.traffic = traffic
         self.isCancelled = isCancelled
     }
 
     var label: String { config.url }
-    var load: Double? { remote.withLock { $0 }?.target.load }
+    /// What is open now; nil before the first time.
+    var remote: (any VolumeRemote)? { opened.withLock { $0.remote } }
+    var load: Double? { remote?.target.load }
+
+    /// What was asked since the start; nil where nobody counts.
+    var usage: RemoteReport.Usage? {
+        opened.withLock { $0.meter.look($0.remote?.usage) }
+    }
 
     private func made(isNew: Bool = false) throws(ShipError) -> any ShipTarget {
-        if !isNew, let known = remote.withLock({ $0 }) { return known.target }
+        if !isNew, let known = remote { return known.target }
         do throws(RemoteSetupError) {
-            let made = try config.open(isCancelled: isCancelled)
-            remote.withLock { remote in
-                remote?.rest()
-                remote = made
+            let made = try config.open(traffic: traffic, isCancelled: isCancelled)
+            opened.withLock { state in
+                state.meter.end(state.remote?.usage)
+                state.remote?.rest()
+                state.remote = made
             }
             return made.target
         } catch {
@@ -87,11 +116,12 @@ final class ConfiguredTarget: ShipTarget {
     func put(
         _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) -> CommitReply {
-        try made().put(shipment, pace: pace)
+        defer { _ = usage }  // notes how many there were by now
+        return try made().put(shipment, pace: pace)
     }
 
     /// Nothing is sent for a while.
-    func rest() { remote.withLock { $0 }?.rest() }
+    func rest() { remote?.rest() }
 }
 
 extension CommandFailure {
@@ -116,8 +146,10 @@ extension CommandFailure {
             let isRefusal: [ErrorReply.Code] = [
                 .unauthenticated, .forbidden, .otherVolume, .fenced,
             ]
+            let isMissing = reply.code == .noVolume
             self.init(
-                isRefusal.contains(reply.code) ? .refused : .failed, url, "the remote says no",
+                isMissing ? .noSuchVolume : isRefusal.contains(reply.code) ? .refused : .failed,
+                url, "the remote says no",
                 cause: reply.what, hint: reply.hint)
         case .source(let failure): self.init(failure, object: url)
         case .stopped: self = .interrupted

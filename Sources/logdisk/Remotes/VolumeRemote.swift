@@ -1,7 +1,9 @@
 // A volume at a remote, whatever keeps it there. Commands, shippers and adoption work with this;
-// what speaks to one kind of remote stands behind it, in a file of its own (LogServerRemote). Which
-// kind a URL means is decided in RemotePlace, and nowhere else.
+// what speaks to one kind of remote stands behind it, in a file of its own (LogServerRemote,
+// ObjectRemote). Which kind a URL means is decided in RemotePlace, and nowhere else.
 
+import BlockModel
+import CommandText
 import History
 import ServerAPI
 import Shipping
@@ -23,47 +25,25 @@ protocol VolumeRemote: AnyObject, Sendable {
 
     /// Nothing is asked for a while: connections may go.
     func rest()
+
+    /// What was asked since this was opened; nil where nobody counts.
+    var usage: RemoteReport.Usage? { get }
+
+    /// Thins what is there by its ladder, where nobody does it there; nil where somebody does.
+    var retention: (any RemoteRetention)? { get }
 }
 
-/// The kinds of remotes, in the words of messages.
-enum RemoteKind: Sendable {
-    case logServer
+extension VolumeRemote {
+    var usage: RemoteReport.Usage? { nil }
+    var retention: (any RemoteRetention)? { nil }
+}
 
-    /// Of what the user named; anything but a URL of another kind counts as a log server.
-    init(url: String) { self = .logServer }
-
-    /// As the subject of a sentence.
-    var words: String {
-        switch self {
-        case .logServer: "the log server"
-        }
-    }
-
-    /// What to do when it does not answer.
-    var reachHint: String {
-        switch self {
-        case .logServer: "is it running, and is the way there open?"
-        }
-    }
-
-    /// The same to who ships there.
-    var shipHint: String {
-        switch self {
-        case .logServer: "is logdisk serve running there, and nothing in between that stops it?"
-        }
-    }
-
-    /// Where to look when it cannot even be asked.
-    var setupHint: String {
-        switch self {
-        case .logServer: "look at --token-file and --ca"
-        }
-    }
-
-    /// What to do when it refuses.
-    var accessHint: String {
-        switch self {
-        case .logServer: "look at --token-file and --ca; logdisk access list STORE at the server"
-        }
-    }
+/// The thinning of a volume at a remote, by the process that writes there. One thread.
+protocol RemoteRetention: AnyObject, Sendable {
+    /// Thins by the ladder that is kept there, or by `keep`, which is kept from then on; then
+    /// deletes what was pruned long enough ago. `leases` tells what is read by way of this machine.
+    func run(
+        keep: String?, pins: Set<LSN>, leases: @escaping @Sendable () throws -> [Lease],
+        monitor: WorkMonitor
+    ) throws -> RemoteReport.Retention
 }
