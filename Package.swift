@@ -130,6 +130,16 @@ let package = Package(
         .target(
             name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
+        // Bare sockets and a proxy that does what networks do; for the tests of several rooms.
+        .target(name: "RawSockets", path: "Tests/RawSockets", swiftSettings: swiftSettings),
+        // Real object stores, started and stopped by the tests.
+        .target(
+            name: "ObjectEngines",
+            dependencies: ["RawSockets", .product(name: "Crypto", package: "swift-crypto")],
+            path: "Tests/ObjectEngines", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectEngineTests", dependencies: ["ObjectEngines", "RawSockets"],
+            swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -168,7 +178,7 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping", "HistoryModel", "SegmentStoreSuite",
+                "Shipping", "HistoryModel", "SegmentStoreSuite", "RawSockets",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),
