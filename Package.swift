@@ -110,7 +110,7 @@ let package = Package(
             dependencies: [
                 "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
                 "ProtectedVolume", "FuseMount", "ServerAPI", "LogServer", "Shipping", "Spread",
-                "Offsite",
+                "Offsite", "ObjectStorage",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -145,6 +145,14 @@ let package = Package(
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
         // Bare sockets and a proxy that does what networks do; for the tests of several rooms.
         .target(name: "RawSockets", path: "Tests/RawSockets", swiftSettings: swiftSettings),
+        // Real object stores, started and stopped by the tests.
+        .target(
+            name: "ObjectEngines",
+            dependencies: ["RawSockets", .product(name: "Crypto", package: "swift-crypto")],
+            path: "Tests/ObjectEngines", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectEngineTests", dependencies: ["ObjectEngines", "RawSockets"],
+            swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -159,7 +167,7 @@ let package = Package(
             name: "simulate", dependencies: ["LogFormat", "Simulator"],
             path: "Tests/SimulateCommand", swiftSettings: swiftSettings),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["CLinux", "CommandText"],
+            name: "EndToEndTests", dependencies: ["CLinux", "CommandText", "ObjectEngines"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SimulatorTests", dependencies: ["LogFormat", "Simulator", "simulate"],
