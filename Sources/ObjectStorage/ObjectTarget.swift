@@ -106,7 +106,7 @@ public final class ObjectTarget: ShipTarget {
 
     /// The same for the same object, so that parts fit those of a life before.
     private func partBytes(_ total: UInt64) -> Int {
-        let least = ((total / 9000 >> 20) + 1) << 20
+        let least = (((total / 9000) >> 20) + 1) << 20
         return max(volume.client.access.partBytes, Int(clamping: least))
     }
 
