@@ -153,6 +153,14 @@ let package = Package(
         .testTarget(
             name: "ObjectEngineTests", dependencies: ["ObjectEngines", "RawSockets"],
             swiftSettings: swiftSettings),
+        // What a volume in object storage must do, at any store; for the tests with and without
+        // real engines.
+        .target(
+            name: "ObjectStorageSuite",
+            dependencies: [
+                "ServerAPI", "BlockModel", "LogFormat", "History", "Shipping", "ObjectStorage",
+                "SegmentStoreSuite",
+            ], path: "Tests/ObjectStorageSuite", swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -199,7 +207,8 @@ let package = Package(
             name: "ObjectStorageTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
-                "ObjectStorage", "HistoryModel", "SegmentStoreSuite", "RawSockets",
+                "ObjectStorage", "ObjectStorageSuite", "HistoryModel", "SegmentStoreSuite",
+                "RawSockets",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),

@@ -4,6 +4,7 @@ import DiskIO
 import Foundation
 import History
 import HTTPTypes
+import History
 import NIOCore
 import ServerAPI
 

@@ -6,19 +6,31 @@ import Crypto
 import Foundation
 
 /// What a signature covers. A value.
-struct SignedRequest: Sendable {
-    var method: String
+package struct SignedRequest: Sendable {
+    package var method: String
     /// Not encoded yet; begins with a slash.
-    var path: String
+    package var path: String
     /// Not encoded yet, in any order.
-    var query: [(name: String, value: String)] = []
+    package var query: [(name: String, value: String)] = []
     /// All that are signed; `host` and `x-amz-date` among them.
-    var headers: [(name: String, value: String)] = []
+    package var headers: [(name: String, value: String)] = []
     /// SHA-256 of the body in hexadecimal, or `UNSIGNED-PAYLOAD`.
-    var payloadHash: String
+    package var payloadHash: String
 
-    static let emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    static let unsigned = "UNSIGNED-PAYLOAD"
+    package init(
+        method: String, path: String, query: [(name: String, value: String)] = [],
+        headers: [(name: String, value: String)] = [], payloadHash: String
+    ) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.payloadHash = payloadHash
+    }
+
+    package static let emptyHash =
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    package static let unsigned = "UNSIGNED-PAYLOAD"
 
     var encodedPath: String { Self.encoded(path, keepingSlashes: true) }
 
@@ -40,7 +52,7 @@ struct SignedRequest: Sendable {
 
     var signedHeaders: String { canonicalHeaders.map(\.name).joined(separator: ";") }
 
-    var canonical: String {
+    package var canonical: String {
         let headers = canonicalHeaders
         var lines = [method, encodedPath, encodedQuery]
         lines += headers.map { "\($0.name):\($0.value)" }
@@ -72,13 +84,19 @@ struct SignedRequest: Sendable {
 }
 
 /// Signs requests of one account, region and service.
-struct Signer: Sendable {
+package struct Signer: Sendable {
     var credentials: ObjectCredentials
     var region: String
-    var service = "s3"
+    var service: String
+
+    package init(credentials: ObjectCredentials, region: String, service: String = "s3") {
+        self.credentials = credentials
+        self.region = region
+        self.service = service
+    }
 
     /// The value of the Authorization header at `time` (a stamp as in x-amz-date).
-    func authorization(_ request: SignedRequest, at time: String) -> String {
+    package func authorization(_ request: SignedRequest, at time: String) -> String {
         let day = String(time.prefix(8))
         let scope = "\(day)/\(region)/\(service)/aws4_request"
         let signature = Self.hmac(
@@ -87,7 +105,7 @@ struct Signer: Sendable {
             + "SignedHeaders=\(request.signedHeaders), Signature=\(Self.hexadecimal(signature))"
     }
 
-    func stringToSign(_ request: SignedRequest, at time: String, scope: String) -> String {
+    package func stringToSign(_ request: SignedRequest, at time: String, scope: String) -> String {
         let hash = Self.hexadecimal(SHA256.hash(data: Array(request.canonical.utf8)))
         return ["AWS4-HMAC-SHA256", time, scope, hash].joined(separator: "\n")
     }

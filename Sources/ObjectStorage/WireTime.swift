@@ -1,9 +1,9 @@
 // Times as HTTP and S3 write them, and back: `20150830T123600Z` in x-amz-date, `Sun, 30 Aug 2015
 // 12:36:00 GMT` in Date, `2015-08-30T12:36:00.000Z` in listings. Pure; seconds since 1970-01-01 UTC.
 
-enum WireTime {
+package enum WireTime {
     /// As in x-amz-date. Years 1970 to 9999.
-    static func stamp(_ seconds: Int64) -> String {
+    package static func stamp(_ seconds: Int64) -> String {
         let day = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
         let rest = seconds - day * 86_400
         let (year, month, date) = civil(day)
@@ -20,7 +20,7 @@ enum WireTime {
     ]
 
     /// Of a Date header in its usual form.
-    static func seconds(httpDate text: String) -> Int64? {
+    package static func seconds(httpDate text: String) -> Int64? {
         let words = text.split(separator: " ")
         guard words.count == 6, words[5] == "GMT", let date = Int64(words[1]),
             let month = months.firstIndex(of: String(words[2])), let year = Int64(words[3])
@@ -30,7 +30,7 @@ enum WireTime {
     }
 
     /// Of an ISO 8601 time in UTC.
-    static func seconds(iso text: String) -> Int64? {
+    package static func seconds(iso text: String) -> Int64? {
         let parts = text.split(separator: "T")
         guard parts.count == 2, parts[1].hasSuffix("Z") else { return nil }
         let date = parts[0].split(separator: "-").compactMap { Int64($0) }

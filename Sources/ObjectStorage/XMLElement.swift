@@ -3,23 +3,23 @@
 // namespaces. Total: whatever the bytes, it ends with a tree or nil. Pure.
 
 /// An element: its name without a namespace's prefix, what is in it, and its own text.
-struct XMLElement: Hashable, Sendable {
-    var name: String
-    var text = ""
-    var children: [XMLElement] = []
+package struct XMLElement: Hashable, Sendable {
+    package var name: String
+    package var text = ""
+    package var children: [XMLElement] = []
 
     /// The first child of that name.
-    func child(_ name: String) -> XMLElement? { children.first { $0.name == name } }
+    package func child(_ name: String) -> XMLElement? { children.first { $0.name == name } }
 
     /// The text of the first child of that name.
-    func text(_ name: String) -> String? { child(name)?.text }
+    package func text(_ name: String) -> String? { child(name)?.text }
 
-    func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
+    package func all(_ name: String) -> [XMLElement] { children.filter { $0.name == name } }
 
     private static let depthMax = 32
 
     /// The root; nil where the bytes are no XML.
-    static func read(_ bytes: [UInt8]) -> XMLElement? {
+    package static func read(_ bytes: [UInt8]) -> XMLElement? {
         var reader = XMLBytes(bytes)
         var open: [XMLElement] = []
         while let token = reader.next() {

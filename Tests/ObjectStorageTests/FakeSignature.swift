@@ -76,8 +76,15 @@ enum FakeSignature {
     }
 
     private static func seconds(_ text: String) -> TimeInterval {
+        let digits = text.compactMap(\.wholeNumberValue)
+        guard digits.count == 14 else { return 0 }
+        func number(_ range: Range<Int>) -> Int32 {
+            digits[range].reduce(0) { $0 * 10 + Int32($1) }
+        }
         var parts = tm()
-        guard strptime(text, "%Y%m%dT%H%M%SZ", &parts) != nil else { return 0 }
+        (parts.tm_year, parts.tm_mon) = (number(0..<4) - 1900, number(4..<6) - 1)
+        (parts.tm_mday, parts.tm_hour) = (number(6..<8), number(8..<10))
+        (parts.tm_min, parts.tm_sec) = (number(10..<12), number(12..<14))
         return TimeInterval(timegm(&parts))
     }
 }
