@@ -110,7 +110,7 @@ let package = Package(
             dependencies: [
                 "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
                 "ProtectedVolume", "FuseMount", "ServerAPI", "LogServer", "Shipping", "Spread",
-                "Offsite",
+                "Offsite", "ObjectStorage",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -145,6 +145,14 @@ let package = Package(
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
         // Bare sockets and a proxy that does what networks do; for the tests of several rooms.
         .target(name: "RawSockets", path: "Tests/RawSockets", swiftSettings: swiftSettings),
+        // Real object stores, started and stopped by the tests.
+        .target(
+            name: "ObjectEngines",
+            dependencies: ["RawSockets", .product(name: "Crypto", package: "swift-crypto")],
+            path: "Tests/ObjectEngines", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectEngineTests", dependencies: ["ObjectEngines", "RawSockets"],
+            swiftSettings: swiftSettings),
         // What a volume in object storage must do, at any store; for the tests with and without
         // real engines.
         .target(
@@ -167,7 +175,7 @@ let package = Package(
             name: "simulate", dependencies: ["LogFormat", "Simulator"],
             path: "Tests/SimulateCommand", swiftSettings: swiftSettings),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["CLinux", "CommandText"],
+            name: "EndToEndTests", dependencies: ["CLinux", "CommandText", "ObjectEngines"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SimulatorTests", dependencies: ["LogFormat", "Simulator", "simulate"],
@@ -199,8 +207,8 @@ let package = Package(
             name: "ObjectStorageTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
-                "ObjectStorage", "ObjectStorageSuite", "HistoryModel", "SegmentStoreSuite",
-                "RawSockets",
+                "ObjectStorage", "ObjectStorageSuite", "ObjectEngines", "HistoryModel",
+                "SegmentStoreSuite", "RawSockets",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),

@@ -2,6 +2,7 @@
 
 import DiskIO
 import Foundation
+import History
 import HTTPTypes
 import History
 import NIOCore

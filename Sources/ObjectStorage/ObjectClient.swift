@@ -179,6 +179,9 @@ public final class ObjectClient: Sendable {
         case .full: return .failed(.full(seconds: refusal.retryAfterSeconds ?? 60, words))
         case .keys: return request.mayBeDenied ? .good(answer) : .keys(.refused(words))
         case .user:
+            if refusal.code == "NoSuchBucket" {
+                return .failed(.rejected(ErrorReply(.noVolume, words)))
+            }
             let isDenied = request.mayBeDenied && refusal.code == "AccessDenied"
             if isDenied { return .good(answer) }
             return refusal.code == "AccessDenied"

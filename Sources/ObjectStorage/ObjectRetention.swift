@@ -19,9 +19,11 @@ public struct ObjectRetention: Sendable {
     public init(_ store: ObjectStore) { self.store = store }
 
     /// One run at `now`, nanoseconds since 1970-01-01 UTC; nil where there is no ladder. `pins`
-    /// stay whatever their age.
+    /// stay whatever their age; `others` tells what is in use besides the leases in the bucket.
     public func run(
-        now: Int64, pins: Set<LSN> = [], monitor: WorkMonitor = .none
+        now: Int64, pins: Set<LSN> = [],
+        leases others: @escaping @Sendable () throws -> [Lease] = { [] },
+        monitor: WorkMonitor = .none
     ) throws(HistoryError) -> ThinningResult? {
         let volume = store.volume
         let state: ChainState?
@@ -38,7 +40,9 @@ public struct ObjectRetention: Sendable {
         rule.pins = pins
         // Cut back by an eighth of the history at a time: each cut can cost a full snapshot.
         rule.slack = ladder.lastSpan / 8
-        let leases: @Sendable () throws -> [Lease] = { try volume.leases() }
+        let leases: @Sendable () throws -> [Lease] = {
+            try volume.leases() + others()
+        }
         let gathered = GatheredDeletes(store)
         let result: ThinningResult
         if state.isSealed {

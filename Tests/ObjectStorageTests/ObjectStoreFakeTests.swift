@@ -220,7 +220,13 @@ extension FakeObjectServer {
         told(server.place("AKFAKE", "wrong"), "secret key")
         var missing = server.place()
         missing.bucket = "no-such-bucket"
-        told(missing, "no bucket no-such-bucket")
+        let none = Self.error { _ = try missing.volume("v", writer: nil).state() }
+        guard case .rejected(let reply)? = none, reply.code == .noVolume,
+            reply.what.contains("no bucket no-such-bucket")
+        else {
+            Issue.record("not told: \(String(describing: none))")
+            return
+        }
         server.with { $0.sessionToken = "today" }
         told(server.place(sessionToken: "yesterday"), "session token")
         #expect(

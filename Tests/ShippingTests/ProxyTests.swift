@@ -4,6 +4,7 @@
 import Foundation
 import History
 import LogFormat
+import RawSockets
 import SegmentStoreSuite
 import RawSockets
 import ServerAPI

@@ -14,6 +14,7 @@ import DiskIO
 import Foundation
 import History
 import LogFormat
+import RawSockets
 import SegmentStoreSuite
 import RawSockets
 import ServerAPI
