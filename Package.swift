@@ -37,7 +37,7 @@ let package = Package(
         .target(
             name: "History",
             dependencies: [
-                "BlockModel", "DiskIO", "LogFormat",
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
@@ -73,6 +73,19 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
             ], swiftSettings: swiftSettings),
+        // History on S3-compatible object storage.
+        .target(
+            name: "ObjectStorage",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ], swiftSettings: swiftSettings),
         .target(
             name: "Spread",
             dependencies: [
@@ -97,7 +110,7 @@ let package = Package(
             dependencies: [
                 "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "History",
                 "ProtectedVolume", "FuseMount", "ServerAPI", "LogServer", "Shipping", "Spread",
-                "Offsite",
+                "Offsite", "ObjectStorage",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -130,6 +143,24 @@ let package = Package(
         .target(
             name: "SegmentStoreSuite", dependencies: ["BlockModel", "LogFormat", "History"],
             path: "Tests/SegmentStoreSuite", swiftSettings: swiftSettings),
+        // Bare sockets and a proxy that does what networks do; for the tests of several rooms.
+        .target(name: "RawSockets", path: "Tests/RawSockets", swiftSettings: swiftSettings),
+        // Real object stores, started and stopped by the tests.
+        .target(
+            name: "ObjectEngines",
+            dependencies: ["RawSockets", .product(name: "Crypto", package: "swift-crypto")],
+            path: "Tests/ObjectEngines", swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectEngineTests", dependencies: ["ObjectEngines", "RawSockets"],
+            swiftSettings: swiftSettings),
+        // What a volume in object storage must do, at any store; for the tests with and without
+        // real engines.
+        .target(
+            name: "ObjectStorageSuite",
+            dependencies: [
+                "ServerAPI", "BlockModel", "LogFormat", "History", "Shipping", "ObjectStorage",
+                "SegmentStoreSuite",
+            ], path: "Tests/ObjectStorageSuite", swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(
             name: "HistoryModel", dependencies: ["BlockModel", "DiskIO", "LogFormat", "History"],
@@ -144,7 +175,7 @@ let package = Package(
             name: "simulate", dependencies: ["LogFormat", "Simulator"],
             path: "Tests/SimulateCommand", swiftSettings: swiftSettings),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["CLinux", "CommandText"],
+            name: "EndToEndTests", dependencies: ["CLinux", "CommandText", "ObjectEngines"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SimulatorTests", dependencies: ["LogFormat", "Simulator", "simulate"],
@@ -168,7 +199,16 @@ let package = Package(
             name: "ShippingTests",
             dependencies: [
                 "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "LogServer",
-                "Shipping", "HistoryModel", "SegmentStoreSuite",
+                "Shipping", "HistoryModel", "SegmentStoreSuite", "RawSockets",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: swiftSettings),
+        .testTarget(
+            name: "ObjectStorageTests",
+            dependencies: [
+                "ServerAPI", "BlockModel", "DiskIO", "LogFormat", "History", "Shipping",
+                "ObjectStorage", "ObjectStorageSuite", "ObjectEngines", "HistoryModel",
+                "SegmentStoreSuite", "RawSockets",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),

@@ -92,6 +92,22 @@ struct MetricsPage {
             remote.shippedBytes)
         counter("logdisk_remote_segments_total", "Segments acknowledged", remote.shippedSegments)
         counter("logdisk_remote_drops_total", "Times that points were given up", remote.drops)
+        if let usage = remote.usage { add(usage) }
+    }
+
+    private mutating func add(_ usage: RemoteReport.Usage) {
+        let all = labels
+        for (kind, count) in usage.requests.sorted(by: { $0.key < $1.key }) {
+            labels = all + ",kind=\"\(Self.escape(kind))\""
+            counter("logdisk_remote_requests_total", "Requests, by kind", count)
+        }
+        labels = all
+        gauge(
+            "logdisk_remote_requests_last_hour", "Requests in the last hour",
+            usage.requestsLastHour)
+        counter("logdisk_remote_repeats_total", "Requests sent again", usage.repeats)
+        counter("logdisk_remote_sent_bytes_total", "Bytes of requests", usage.sentBytes)
+        counter("logdisk_remote_received_bytes_total", "Bytes of answers", usage.receivedBytes)
     }
 
     private mutating func add(_ name: String, _ help: String, _ type: String, _ value: String) {

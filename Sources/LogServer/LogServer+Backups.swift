@@ -2,7 +2,9 @@
 
 import DiskIO
 import Foundation
+import History
 import HTTPTypes
+import History
 import NIOCore
 import ServerAPI
 

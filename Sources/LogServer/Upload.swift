@@ -9,6 +9,7 @@
 // minutes, and must not keep its successor out.
 
 import DiskIO
+import History
 import ServerAPI
 import Synchronization
 

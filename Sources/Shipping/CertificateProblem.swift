@@ -7,7 +7,13 @@ import NIOPosix
 import NIOSSL
 import Synchronization
 
-enum CertificateProblem {
+package enum CertificateProblem {
+    /// Of the server that `url` names.
+    package static func words(_ url: RemoteURL, _ access: RemoteAccess) -> String {
+        let tls = try? access.tlsContext()
+        return words(ServerPlace(url: url, tls: tls, access: access))
+    }
+
     /// Blocks for one more connection, a few seconds at the most.
     static func words(_ place: ServerPlace) -> String {
         guard let certificate = fetch(place) else { return "it is not valid" }

@@ -7,7 +7,7 @@ import NIOCore
 import NIOHTTP1
 
 /// Why a request got no answer.
-enum WireFailure: Error {
+package enum WireFailure: Error {
     /// Not connected, cut, or an answer that is no HTTP; whether the request was carried out is
     /// not known.
     case broken(String)
@@ -20,18 +20,18 @@ enum WireFailure: Error {
 }
 
 /// An answer as it came.
-struct WireAnswer {
-    var status: Int
-    var headers: HTTPHeaders
+package struct WireAnswer {
+    package var status: Int
+    package var headers: HTTPHeaders
     /// What was not asked into the caller's memory.
-    var body: [UInt8]
+    package var body: [UInt8]
     /// Bytes in the caller's memory.
-    var filled: Int
+    package var filled: Int
     /// Whether the connection can carry another request.
     var isKeptAlive: Bool
 }
 
-final class Exchange: @unchecked Sendable {
+package final class Exchange: @unchecked Sendable {
     // @unchecked: every variable is read and written under `condition`.
     private let condition = NSCondition()
     private var head: HTTPResponseHead?
@@ -48,12 +48,14 @@ final class Exchange: @unchecked Sendable {
 
     /// `target` is filled with the body of an answer 200 or 206 and must live until the wait for
     /// the answer ends.
-    init(into target: UnsafeMutableRawBufferPointer? = nil, bodyBytesMax: Int = 256 << 20) {
+    package init(
+        into target: UnsafeMutableRawBufferPointer? = nil, bodyBytesMax: Int = 256 << 20
+    ) {
         self.target = target
         self.bodyBytesMax = bodyBytesMax
     }
 
-    static func now() -> Int64 {
+    package static func now() -> Int64 {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
@@ -61,14 +63,14 @@ final class Exchange: @unchecked Sendable {
 
     // MARK: - From the event loop
 
-    func received(_ head: HTTPResponseHead) {
+    package func received(_ head: HTTPResponseHead) {
         change {
             self.head = head
             if head.status.code != 200 && head.status.code != 206 { target = nil }
         }
     }
 
-    func received(_ bytes: ByteBuffer) {
+    package func received(_ bytes: ByteBuffer) {
         change {
             guard failure == nil else { return }
             if let target {
@@ -88,13 +90,16 @@ final class Exchange: @unchecked Sendable {
         }
     }
 
-    func end() { change { isEnded = true } }
+    package func end() { change { isEnded = true } }
 
-    func fail(_ failure: WireFailure) {
+    package func fail(_ failure: WireFailure) {
         change { if !isEnded { self.failure = self.failure ?? failure } }
     }
 
     func sent(_ count: Int) { change { bytesUnderWay -= count } }
+
+    /// Bytes of the request's body went on their way.
+    package func moved() { change {} }
 
     private func change(_ body: () -> Void) {
         condition.lock()
@@ -122,7 +127,7 @@ final class Exchange: @unchecked Sendable {
     }
 
     /// Waits for the end of the answer.
-    func answer(
+    package func answer(
         idleSeconds: Int64, isCancelled: () -> Bool
     ) throws(WireFailure) -> WireAnswer {
         condition.lock()
@@ -139,7 +144,7 @@ final class Exchange: @unchecked Sendable {
     }
 
     /// The caller's memory goes away: nothing is written to it from here on.
-    func abandon() {
+    package func abandon() {
         condition.lock()
         target = nil
         condition.unlock()

@@ -8,12 +8,12 @@
 import Glibc
 import NIOCore
 
-struct LocalEnd {
+package struct LocalEnd {
     private let text: String
     /// nil where the text is meant to be an interface.
-    let address: SocketAddress?
+    package let address: SocketAddress?
 
-    init(_ text: String) {
+    package init(_ text: String) {
         self.text = text
         let isBracketed = text.hasPrefix("[") && text.hasSuffix("]")
         let plain = isBracketed ? String(text.dropFirst().dropLast()) : text
@@ -54,8 +54,15 @@ struct LocalEnd {
         return found
     }
 
+    /// The address to connect from, as text: of an interface its first one now.
+    package var sourceAddress: String? {
+        if let address { return address.ipAddress }
+        let devices = (try? System.enumerateDevices()) ?? []
+        return devices.first { $0.name == text && $0.address?.ipAddress != nil }?.address?.ipAddress
+    }
+
     /// Whether it can be used now; otherwise why not.
-    func check() throws(RemoteSetupError) {
+    package func check() throws(RemoteSetupError) {
         if let address {
             let devices = (try? System.enumerateDevices()) ?? []
             let plain = address.ipAddress

@@ -57,11 +57,11 @@ extension LogServerClient {
     }
 
     /// `Content-Range: bytes FIRST-LAST/SIZE`.
-    struct ByteRange {
-        var first: UInt64
-        var last: UInt64
+    package struct ByteRange {
+        package var first: UInt64
+        package var last: UInt64
 
-        init?(_ text: String) {
+        package init?(_ text: String) {
             guard text.hasPrefix("bytes ") else { return nil }
             let parts = text.dropFirst(6).split(separator: "/")
             let ends = parts.first?.split(separator: "-") ?? []

@@ -61,8 +61,19 @@ public struct RemoteAccess: Sendable {
         return String(decoding: line, as: UTF8.self)
     }
 
-    /// TLS 1.2 or newer, with the name and the whole chain of the server's certificate checked.
     func tlsContext() throws(RemoteSetupError) -> NIOSSLContext {
+        let tls = try Self.tlsConfiguration(caFiles)
+        do {
+            return try NIOSSLContext(configuration: tls)
+        } catch {
+            throw RemoteSetupError("cannot set up TLS (\(error))")
+        }
+    }
+
+    /// TLS 1.2 or newer, with the name and the whole chain of the server's certificate checked.
+    package static func tlsConfiguration(
+        _ caFiles: [String]
+    ) throws(RemoteSetupError) -> TLSConfiguration {
         var tls = TLSConfiguration.makeClientConfiguration()
         tls.minimumTLSVersion = .tlsv12
         tls.certificateVerification = .fullVerification
@@ -85,10 +96,6 @@ public struct RemoteAccess: Sendable {
             }
             tls.trustRoots = .certificates(trusted)
         }
-        do {
-            return try NIOSSLContext(configuration: tls)
-        } catch {
-            throw RemoteSetupError("cannot set up TLS (\(error))")
-        }
+        return tls
     }
 }

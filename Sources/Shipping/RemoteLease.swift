@@ -5,10 +5,11 @@
 import Foundation
 import History
 import ServerAPI
+import Synchronization
 
 /// A lease at a log server; ends with `release` or when dropped. Any thread may call.
 public final class RemoteLease: Sendable {
-    private let renewal: Renewal
+    private let renewal: LeaseRenewal
 
     /// Takes a lease: blocks for the server's answer. Nil `segments` protects everything.
     public init(
@@ -17,7 +18,21 @@ public final class RemoteLease: Sendable {
     ) throws(ShipError) {
         let request = LeaseRequest(
             purpose: purpose, holder: holder, at: at, segments: segments)
-        renewal = Renewal(client, request, try client.lease(request))
+        let first = try client.lease(request)
+        let held = HeldID(first.id)
+        renewal = LeaseRenewal(seconds: first.seconds) { () throws(ShipError) in
+            do throws(ShipError) {
+                return try client.renewLease(held.value).seconds
+            } catch {
+                // After a restart of the server, or a long silence, it is a new one.
+                guard case .rejected(let reply) = error, reply.code == .missing else { throw error }
+                let new = try client.lease(request)
+                held.value = new.id
+                return new.seconds
+            }
+        } end: {
+            try? client.endLease(held.value)  // otherwise it runs out
+        }
         Thread.detachNewThread { [renewal] in renewal.run() }
     }
 
@@ -27,46 +42,51 @@ public final class RemoteLease: Sendable {
     public func release() { renewal.stop() }
 }
 
-/// The thread's part: it does not keep the lease alive, but the lease the thread.
-private final class Renewal: @unchecked Sendable {
-    // @unchecked: the variables are used under `condition`, `id` and `seconds` by the thread only.
-    private let client: LogServerClient
-    private let request: LeaseRequest
+/// What the server calls the lease at present.
+private final class HeldID: Sendable {
+    private let id: Mutex<String>
+
+    init(_ id: String) { self.id = Mutex(id) }
+
+    var value: String {
+        get { id.withLock { $0 } }
+        set { id.withLock { $0 = newValue } }
+    }
+}
+
+/// The thread's part of a lease: it does not keep the lease alive, but the lease the thread.
+package final class LeaseRenewal: @unchecked Sendable {
+    // @unchecked: `isStopped` is used under `condition`, `seconds` by the thread only.
+    private let renew: @Sendable () throws(ShipError) -> Int64
+    private let end: @Sendable () -> Void
     private let condition = NSCondition()
     private var isStopped = false
-    private var id: String
     private var seconds: Int64
 
-    init(_ client: LogServerClient, _ request: LeaseRequest, _ reply: LeaseReply) {
-        (self.client, self.request) = (client, request)
-        (id, seconds) = (reply.id, reply.seconds)
+    /// `renew` gives the seconds that it lives from then on.
+    package init(
+        seconds: Int64, renew: @escaping @Sendable () throws(ShipError) -> Int64,
+        end: @escaping @Sendable () -> Void
+    ) {
+        (self.seconds, self.renew, self.end) = (seconds, renew, end)
     }
 
-    func stop() {
+    package func stop() {
         condition.lock()
         isStopped = true
         condition.broadcast()
         condition.unlock()
     }
 
-    func run() {
+    package func run() {
         var pause = max(1, seconds / 3)
         while !wait(pause) {
-            pause = max(1, seconds / 3)
             do throws(ShipError) {
-                seconds = try client.renewLease(id).seconds
-            } catch {
-                // After a restart of the server, or a long silence, it is a new one.
-                if case .rejected(let reply) = error, reply.code == .missing,
-                    let reply = try? client.lease(request)
-                {
-                    (id, seconds) = (reply.id, reply.seconds)
-                } else {
-                    pause = max(1, seconds / 12)
-                }
-            }
+                seconds = try renew()
+                pause = max(1, seconds / 3)
+            } catch { pause = max(1, seconds / 12) }
         }
-        try? client.endLease(id)  // otherwise it runs out
+        end()
     }
 
     /// Whether it is stopped.

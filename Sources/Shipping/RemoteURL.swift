@@ -82,7 +82,7 @@ public struct RemoteURL: Hashable, Sendable {
     /// HOST:PORT as in the `Host` header and in messages.
     var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
-    private static func parts(
+    package static func parts(
         of authority: Substring, url: String
     ) throws(RemoteSetupError) -> (host: String, port: Substring) {
         let bad = RemoteSetupError("\(url) names no host", hint: "https://HOST:PORT/VOLUME")
@@ -108,17 +108,17 @@ public struct RemoteURL: Hashable, Sendable {
         return (String(host), port)
     }
 
-    static func isLoopback(_ host: String) -> Bool {
+    package static func isLoopback(_ host: String) -> Bool {
         if host.lowercased() == "localhost" || host == "::1" { return true }
         return isIPv4(host) && host.hasPrefix("127.")
     }
 
-    static func isIPv4(_ text: some StringProtocol) -> Bool {
+    package static func isIPv4(_ text: some StringProtocol) -> Bool {
         var address = in_addr()
         return inet_pton(AF_INET, String(text), &address) == 1
     }
 
-    static func isIPv6(_ text: some StringProtocol) -> Bool {
+    package static func isIPv6(_ text: some StringProtocol) -> Bool {
         var address = in6_addr()
         return inet_pton(AF_INET6, String(text), &address) == 1
     }

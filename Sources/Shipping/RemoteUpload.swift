@@ -62,7 +62,7 @@ final class RemoteUpload: SegmentUpload {
             if reply.wasThere, attempts == 1 {
                 throw .rejected(ErrorReply(.exists, "\(name) was there"))
             }
-        } catch { throw StoreError(.put, "\(name)", error, client) }
+        } catch { throw StoreError(.put, "\(name)", error, remote: store.label) }
     }
 
     func abort() {
@@ -92,7 +92,7 @@ final class RemoteUpload: SegmentUpload {
             }
         } catch {
             abort()
-            throw StoreError(.put, object, error, client)
+            throw StoreError(.put, object, error, remote: store.label)
         }
         pending.removeFirst(Int(end - acknowledged))
         acknowledged = end

@@ -10,6 +10,11 @@ public protocol ShipJournal: AnyObject, Sendable {
     var identity: SegmentIdentity { get }
     /// The local segments.
     var store: any SegmentStore { get }
+    /// All segments, also where older ones lie elsewhere; asked for seldom.
+    var history: any SegmentStore { get }
+    /// Whether the local segments are the history from its beginning on. Where they are not, the
+    /// oldest local snapshot is one like the others.
+    var holdsBeginning: Bool { get }
     /// What a branch stands on.
     var base: PointInTimeView? { get }
     /// The newest durable record, and the newest in a segment.
@@ -40,4 +45,10 @@ public protocol ShipJournal: AnyObject, Sendable {
 
     /// Holds the volume's writers, or lets them go, for this remote.
     func holdWriters(_ isHeld: Bool, for remote: String)
+}
+
+extension ShipJournal {
+    /// Nothing lies elsewhere.
+    public var history: any SegmentStore { store }
+    public var holdsBeginning: Bool { true }
 }

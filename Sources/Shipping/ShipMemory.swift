@@ -2,6 +2,8 @@
 // truth: written after the remote has acknowledged. Losing it costs a question, not data.
 
 import BlockModel
+import History
+import LogFormat
 
 /// Where the remote stands, as far as we know.
 public struct ShipMemory: Hashable, Sendable, Codable {
@@ -42,5 +44,32 @@ public struct ShipMemory: Hashable, Sendable, Codable {
         case dropThroughLSN = "drop_through_lsn"
         case dropCount = "drops"
         case lastDropWallNanoseconds = "last_drop_wall_nanoseconds"
+    }
+}
+
+extension ShipMemory {
+    /// What need not lie here any more when the remote is where the volume keeps its history. Of
+    /// `segments`, all that lie here, stays:
+    ///
+    ///   what the remote has not acknowledged
+    ///   records behind a snapshot that was not sent yet: they lead on from it
+    ///   the newest records, or a snapshot where there are none: they tell how far the archive is,
+    ///   also when the remote cannot be asked
+    public func superfluous(_ segments: [StoredSegment]) -> [SegmentName] {
+        guard let acked else { return [] }
+        let names = segments.map(\.name)
+        let (snapshots, records) = (
+            names.filter { $0.kind == .snapshot }, names.filter { $0.kind != .snapshot }
+        )
+        let sent = snapshotLSN.map { LSN($0) }
+        func isThere(_ snapshot: SegmentName) -> Bool {
+            sent.map { snapshot.last <= min($0, acked) } ?? false
+        }
+        let waiting = snapshots.filter { !isThere($0) }.map(\.last).min()
+        let bound = min(acked, waiting ?? acked)
+        let newest = records.map(\.last).max()
+        let anchor = newest == nil ? snapshots.max { $0.last < $1.last } : nil
+        return records.filter { $0.last <= bound && $0.last != newest }
+            + snapshots.filter { isThere($0) && $0 != anchor }
     }
 }

@@ -43,8 +43,10 @@ public struct ShipPlan {
     /// What stands for a digest at the remote: itself, but for sealed volumes.
     public var outside: (SegmentDigest) -> SegmentDigest = { $0 }
     /// The oldest snapshot in the local store: history may begin with it because what came before
-    /// was pruned.
+    /// was pruned. nil: it is like the others.
     public var oldestSnapshot: LSN?
+    /// Whether the local store holds history from its beginning on.
+    public var holdsBeginning = true
     /// The newest record that we have.
     public var newest: LSN
 
@@ -57,7 +59,11 @@ public struct ShipPlan {
     /// The next step; nil when the remote has all that is in segments.
     public func next(_ history: HistoryCatalogue) throws(ShipPlanError) -> ShipStep? {
         guard let head else {
-            guard let base = history.snapshots.first else { return nil }
+            guard let base = history.snapshots.first else {
+                // What began there once is gone; only a new snapshot can begin anew.
+                if !holdsBeginning, !history.records.isEmpty { throw .broken(.zero) }
+                return nil
+            }
             return send(base, isGap: false, history)
         }
         let lsn = LSN(head.lsn)

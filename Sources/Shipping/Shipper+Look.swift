@@ -102,7 +102,8 @@ extension Shipper {
             }
             let snapshots = segments.map(\.name).filter { $0.kind == .snapshot }.map(\.last)
             let sent = memory.snapshotLSN.map { LSN($0) }
-            backlog.hasSnapshots = snapshots.dropFirst().contains { lsn in
+            let beginning = journal.holdsBeginning ? 1 : 0
+            backlog.hasSnapshots = snapshots.dropFirst(beginning).contains { lsn in
                 sent.map { lsn > $0 } ?? true && memory.acked.map { lsn <= $0 } ?? true
             }
             state.backlog = backlog

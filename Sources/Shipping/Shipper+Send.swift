@@ -37,7 +37,8 @@ extension Shipper {
         }
         let history: HistoryCatalogue
         do throws(HistoryError) {
-            plan.oldestSnapshot = try oldestSnapshot()
+            plan.holdsBeginning = journal.holdsBeginning
+            if plan.holdsBeginning { plan.oldestSnapshot = try oldestSnapshot() }
             history = try catalogue(
                 UnshippedSegments(
                     journal.store, head: work.head.map { LSN($0.lsn) },
@@ -116,7 +117,7 @@ extension Shipper {
     private func writeSnapshot(
         _ lsn: LSN, into spool: any SegmentStore
     ) throws(HistoryError) -> CataloguedSegment {
-        let history = try catalogue(journal.store)
+        let history = try catalogue(journal.history)
         let view = try PointInTimeView(history, at: lsn)
         let known = (history.records + history.snapshots)
             .flatMap { [$0.first, $0.last] }.first { $0.lsn == lsn }

@@ -27,7 +27,7 @@ public final class OwnTraffic: Sendable {
 
     /// Counts a request with so many bytes of body: TLS and TCP/IP add about a thirtieth, the
     /// heads of request and answer about 2 KiB.
-    func add(body: Int, isRequest: Bool) {
+    public func add(body: Int, isRequest: Bool) {
         count.add(UInt64(body + body / 30 + (isRequest ? 2048 : 0)), ordering: .relaxed)
     }
 }

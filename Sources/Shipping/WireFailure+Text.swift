@@ -10,7 +10,7 @@ import NIOSSL
 #endif
 
 extension WireFailure {
-    init(_ error: any Error) {
+    package init(_ error: any Error) {
         switch error {
         case let error as WireFailure: self = error
         case let error as NIOConnectionError: self = .broken(Self.text(error))
@@ -66,7 +66,7 @@ extension WireFailure {
     }
 
     /// In words.
-    var words: String {
+    package var words: String {
         switch self {
         case .broken(let text): text
         case .silent(let seconds): "no answer for \(seconds) s"

@@ -16,6 +16,20 @@ public final class SegmentMaker {
 
     public init(seed: UInt64) { state = seed | 1 }
 
+    /// Another one that goes on from here with other bytes.
+    public func fork(seed: UInt64) -> SegmentMaker {
+        let other = SegmentMaker(seed: seed)
+        other.last = last
+        other.digest = digest
+        return other
+    }
+
+    /// Goes on where `other` is.
+    public func adopt(_ other: SegmentMaker) {
+        last = other.last
+        digest = other.digest
+    }
+
     /// The LSN made last.
     public var lsn: LSN { last.lsn }
 

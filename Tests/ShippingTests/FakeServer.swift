@@ -3,6 +3,7 @@
 
 import Crypto
 import Foundation
+import RawSockets
 import ServerAPI
 import Synchronization
 

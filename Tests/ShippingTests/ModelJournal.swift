@@ -38,6 +38,8 @@ final class ModelJournal: ShipJournal, @unchecked Sendable {
     var unarchivedRecordBytes: UInt64 = 100
     var isBusy = false
     var paces = 0
+    /// Where the volume keeps its history; nil: here.
+    var elsewhere: MemoryStore?
 
     init(_ random: inout SeededRandom) throws {
         let sectors = [8, 64, 200][random.below(3)]
@@ -55,6 +57,8 @@ final class ModelJournal: ShipJournal, @unchecked Sendable {
 
     var identity: SegmentIdentity { volume.identity }
     var store: any SegmentStore { segments }
+    var holdsBeginning: Bool { elsewhere == nil }
+    var history: any SegmentStore { elsewhere.map { BothStores(segments, $0) } ?? segments }
     var base: PointInTimeView? { nil }
     var durable: Stamp { volume.stamp(volume.last) }
     var archived: LSN { archiver.archivedLSN }
@@ -119,4 +123,34 @@ final class ModelJournal: ShipJournal, @unchecked Sendable {
             setup, journal: self, target: target, memory: memory, log: .quiet
         ) { _ in }
     }
+}
+
+/// What is here, and what is there.
+final class BothStores: SegmentStore {
+    private let here: MemoryStore
+    private let there: MemoryStore
+
+    init(_ here: MemoryStore, _ there: MemoryStore) { (self.here, self.there) = (here, there) }
+
+    var label: String { here.label }
+
+    func list() throws(StoreError) -> [StoredSegment] {
+        let ours = try here.list()
+        let names = Set(ours.map(\.name))
+        return (ours + (try there.list().filter { !names.contains($0.name) }))
+            .sorted { $0.name < $1.name }
+    }
+
+    func read(
+        _ name: SegmentName, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
+    ) throws(StoreError) {
+        do throws(StoreError) { try here.read(name, into: target, at: offset) } catch {
+            guard error.cause == .missing else { throw error }
+            try there.read(name, into: target, at: offset)
+        }
+    }
+
+    func upload() throws(StoreError) -> any SegmentUpload { try here.upload() }
+
+    func delete(_ name: SegmentName) throws(StoreError) { try here.delete(name) }
 }

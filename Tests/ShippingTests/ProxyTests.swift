@@ -4,7 +4,9 @@
 import Foundation
 import History
 import LogFormat
+import RawSockets
 import SegmentStoreSuite
+import RawSockets
 import ServerAPI
 import Shipping
 import Testing

@@ -40,9 +40,11 @@ import Testing
         var isMemoryLost = false
         var shipper: Shipper
 
-        init(seed: UInt64) throws {
+        /// `isElsewhere`: the volume keeps its history at the remote.
+        init(seed: UInt64, isElsewhere: Bool = false) throws {
             random = SeededRandom(seed: seed)
             journal = try ModelJournal(&random)
+            if isElsewhere { journal.elsewhere = target.store }
             if random.chance(0.4) { keep = ladders[random.below(ladders.count)] }
             let keep = self.keep
             target.change {
@@ -70,7 +72,13 @@ import Testing
             let kept = self.kept
             shipper = Shipper(
                 setup, journal: journal, target: target, memory: read, log: .quiet
-            ) { memory in kept.memory.withLock { $0 = memory } }
+            ) { [journal] memory in
+                kept.memory.withLock { $0 = memory }
+                guard journal.elsewhere != nil, let here = try? journal.segments.list() else {
+                    return
+                }
+                for name in memory.superfluous(here) { try? journal.segments.delete(name) }
+            }
         }
 
         func act() throws {
@@ -86,7 +94,7 @@ import Testing
             case 4:
                 try journal.snapshot()
                 shipper.lookAgain()
-            case 5:
+            case 5 where journal.elsewhere == nil:
                 let ladder = try Ladder(parsing: ladders[random.below(ladders.count)])
                 try journal.prune(ladder, unshippedAfter: shipper.acked ?? .zero)
             case 6:
@@ -135,7 +143,18 @@ import Testing
     }
 
     @Test(arguments: seeds(150)) func whatIsThereEqualsTheModel(seed: UInt64) throws {
-        let world = try World(seed: seed)
+        try Self.check(World(seed: seed))
+    }
+
+    @Test(arguments: seeds(150)) func whatIsRemovedHereIsThere(seed: UInt64) throws {
+        let world = try World(seed: seed, isElsewhere: true)
+        try Self.check(world)
+        let here = try world.journal.segments.list().map(\.name)
+        #expect(here.count { $0.kind != .snapshot } <= 1, "\(here)")
+        #expect(here.contains { $0.last == world.journal.archived }, "\(here)")
+    }
+
+    private static func check(_ world: World) throws {
         for _ in 0..<10 + world.random.below(50) { try world.act() }
         try world.settle()
         let volume = world.journal.volume

@@ -14,7 +14,9 @@ import DiskIO
 import Foundation
 import History
 import LogFormat
+import RawSockets
 import SegmentStoreSuite
+import RawSockets
 import ServerAPI
 import Shipping
 import Testing

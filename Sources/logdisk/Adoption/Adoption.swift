@@ -43,7 +43,7 @@ final class Adoption {
     let isSilent: Bool
     let plan: AdoptionPlan
     private let archived: ArchivedVolume
-    private let client: LogServerClient
+    private let writing: any VolumeRemote
     private let folder: VolumeFolder
     private let local: DirectoryStore
     private let epoch: UInt64
@@ -64,7 +64,7 @@ final class Adoption {
         self.isSilent = isSilent
         object = location.object
         archived = try remote.open(object: object)
-        client = try remote.client(writer: plan.writer, object: object)
+        writing = try remote.remote(writer: plan.writer, object: object)
         let history = try VolumeHistory(location)
         (position, digest) = try Self.newest(history.catalogue, object)
         epoch =
@@ -171,14 +171,14 @@ final class Adoption {
 
     /// Fetches what the writer ships meanwhile, as long as it gets shorter; it is still allowed to.
     private func catchUp() throws(CommandFailure) -> VolumeReply {
-        var state = try RemoteVolume.state(client, object)
+        var state = try RemoteVolume.state(writing, object)
         for _ in 0..<Self.roundsMax {
             let before = position.lsn
             guard let head = state.head, head.stamp.lsn > before else { break }
             try fetchDifference()
             // What cannot be restored there does not come nearer by asking again.
             guard position.lsn > before else { break }
-            state = try RemoteVolume.state(client, object)
+            state = try RemoteVolume.state(writing, object)
         }
         return state
     }
@@ -229,7 +229,7 @@ final class Adoption {
 
     private func takeOver(_ state: VolumeReply) throws(CommandFailure) -> VolumeReply {
         do throws(ShipError) {
-            return try client.takeOver(
+            return try writing.takeOver(
                 WriterRequest(
                     writer: plan.writer, host: ProcessInfo.processInfo.hostName,
                     generation: state.generation))

@@ -30,18 +30,18 @@ struct AdoptionPlan {
         path = PathText.canonical(volume)
         self.logDirectory = logDirectory.map { PathText.canonical($0) }
         self.mountsFirst = mountsFirst
-        let url = try remote.address(object: remote.url)
-        let name = remoteName ?? Self.name(of: url.host)
+        let url: String
+        let usualName: String
+        do throws(RemoteSetupError) {
+            (url, usualName) = (try remote.place.canonicalURL(), try remote.place.usualName())
+        } catch { throw CommandFailure(error, object: remote.url) }
+        let name = remoteName ?? Self.name(of: usualName)
         guard RemoteFolder.isName(name) else {
             throw CommandFailure(
                 .usage, remote.url, "'\(name)' cannot be the name of a remote",
                 hint: "up to 40 letters, digits and - . _")
         }
-        var config = RemoteConfig(name: name, url: "\(url)")
-        config.tokenFile = remote.files.token
-        config.ca = remote.files.ca.map { [$0] } ?? []
-        config.keyFile = remote.files.key
-        self.config = config
+        config = RemoteConfig(name: name, url: url, remote.files)
         let storage = DiskStorage()
         try NewVolume.checkPlace(path, volume)
         if storage.isDirectory(path) {

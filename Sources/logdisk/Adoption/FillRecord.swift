@@ -31,12 +31,14 @@ struct FillRecord: Codable, Equatable, Sendable {
     var tokenFile: String?
     var ca: String?
     var keyFile: String?
+    var object: ObjectSettings?
 
     enum CodingKeys: String, CodingKey {
         case format, stage, url, volume, lsn, digest, ca
         case wallNanoseconds = "wall_nanoseconds"
         case tokenFile = "token_file"
         case keyFile = "key_file"
+        case object = "object_storage"
     }
 
     init(_ remote: RemoteVolume, volume: VolumeID, at stamp: Stamp, digest: SegmentDigest) {
@@ -47,10 +49,15 @@ struct FillRecord: Codable, Equatable, Sendable {
         wallNanoseconds = stamp.wallNanoseconds
         self.digest = digest == .none ? nil : digest.description
         (tokenFile, ca, keyFile) = (remote.files.token, remote.files.ca, remote.files.key)
+        if remote.place.kind == .objectStorage { object = remote.files.object }
     }
 
     var stamp: Stamp { Stamp(lsn: LSN(lsn), wallNanoseconds: wallNanoseconds) }
-    var files: RemoteAccessFiles { RemoteAccessFiles(token: tokenFile, ca: ca, key: keyFile) }
+    var files: RemoteAccessFiles {
+        var files = RemoteAccessFiles(token: tokenFile, ca: ca, key: keyFile)
+        if let object { files.object = object }
+        return files
+    }
 
     /// The digest as the encoder takes it; nil where it is not understood.
     var predecessor: SegmentDigest? {

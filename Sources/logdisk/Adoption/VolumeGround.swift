@@ -1,6 +1,6 @@
 // What lies below a volume's own image and segments: nothing for most; the state of another volume
-// below a branch; a state at a log server, or the base snapshot made of it, below one that is being
-// filled (FillRecord).
+// below a branch; a state at a remote, or the base snapshot made of it, below one that is being
+// filled (FillRecord); the segments at its store beside one that keeps its history there.
 
 import BlockModel
 import CommandText
@@ -17,12 +17,14 @@ struct VolumeGround: Sendable {
     /// What the empty first snapshot of a branch stands for.
     var base: PastState?
     /// Segments of somebody else that belong to this history, up to an LSN.
-    private var remote: (store: any SegmentStore, last: LSN)?
+    private var remote: (store: any SegmentStore, reach: @Sendable () -> LSN)?
+    /// Whether the volume is opened by its own segments alone: those elsewhere are older ones.
+    private(set) var opensAlone = false
 
     /// The history, of which `own` are the volume's segments.
     func history(_ own: DirectoryStore) -> any SegmentStore {
         guard let remote else { return own }
-        return JoinedStore(own: own, remote: remote.store, through: remote.last)
+        return JoinedStore(own: own, remote: remote.store, through: remote.reach)
     }
 
     init() {}
@@ -30,10 +32,16 @@ struct VolumeGround: Sendable {
     /// Of a branch, if it is one.
     init(_ base: PastState?) { (image, self.base) = (base, base) }
 
-    /// A state at a log server.
+    /// A state at a remote.
     init(_ image: PastState, remote: any SegmentStore, through last: LSN) {
         self.image = image
-        self.remote = (remote, last)
+        self.remote = (remote, { last })
+    }
+
+    /// Nothing below, but history at `store`, up to what `reach` says at the time.
+    init(store: any SegmentStore, through reach: @escaping @Sendable () -> LSN) {
+        remote = (store, reach)
+        opensAlone = true
     }
 
     /// A state in the volume's own segments.
@@ -44,6 +52,7 @@ extension VolumeLocation {
     /// What lies below this volume.
     func ground() throws(CommandFailure) -> VolumeGround {
         guard let record = try FillRecord.read(path, object: object) else {
+            if let store = try storeGround() { return store }
             return VolumeGround(try base())
         }
         guard DiskStorage().exists("\(path)/\(BranchRecord.presentName)") else {

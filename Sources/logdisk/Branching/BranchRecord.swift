@@ -161,9 +161,14 @@ extension VolumeLocation {
         depth: Int
     ) throws(CommandFailure) -> (HistoryCatalogue, PastState?) {
         let superblock = try superblock()
-        let ground =
-            FillRecord.isThere(path)
-            ? try ground() : VolumeGround(try base(depth: depth))
+        var ground = VolumeGround()
+        if FillRecord.isThere(path) {
+            ground = try self.ground()
+        } else if let store = try storeGround() {
+            ground = store
+        } else {
+            ground = VolumeGround(try base(depth: depth))
+        }
         let history = try translating(object) {
             try HistoryCatalogue(
                 store: ground.history(segmentStore(superblock)), volume: superblock.volume,

@@ -10,7 +10,7 @@ import FuseMount
 struct Adopt: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "adopt",
-        abstract: "Bring a volume from a log server to this machine.",
+        abstract: "Bring a volume from a log server or object storage to this machine.",
         discussion: """
             Makes the volume anew in VOL, at its newest restorable point, and makes this machine \
             the one that writes it: shipments of the machine before are refused from then on, \
@@ -19,6 +19,7 @@ struct Adopt: ParsableCommand {
 
               logdisk adopt https://backup:7340/vol /srv/vol --token-file token
               logdisk mount /srv/vol /mnt/vol
+              logdisk adopt s3://bucket/vol /srv/vol --endpoint https://rgw.example
 
             Killed or without a network in the middle it has changed nothing, or it can be done \
             again.
@@ -28,7 +29,9 @@ struct Adopt: ParsableCommand {
             needed: without it reads of what is not here fail, and the volume cannot be mounted.
             """)
 
-    @Argument(help: ArgumentHelp("The volume: https://HOST:PORT/VOLUME.", valueName: "URL"))
+    @Argument(
+        help: ArgumentHelp(
+            "The volume: https://HOST:PORT/VOLUME or s3://BUCKET/PREFIX.", valueName: "URL"))
     var url: String
 
     @Argument(help: ArgumentHelp("Folder of the volume; new or empty.", valueName: "VOL"))
@@ -41,7 +44,7 @@ struct Adopt: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "What the new volume calls the remote (default: the server's host).",
+            "What the new volume calls the remote (default: the server's host, or the bucket).",
             valueName: "NAME"))
     var remoteName: String?
 
@@ -52,15 +55,24 @@ struct Adopt: ParsableCommand {
 
     @OptionGroup var remote: RemoteOptions
 
+    @OptionGroup var writing: ObjectWriterOptions
+
     @OptionGroup var output: OutputOptions
 
     func run() throws {
         Interruption.begin()
-        let location = VolumeLocation(url, remote.access)
+        var access = remote.access
+        try writing.apply(to: &access.object)
+        let location = VolumeLocation(url, access)
         guard case .remote(let source) = location.source else {
             throw CommandFailure(
-                .usage, url, "this is not the URL of a volume at a log server",
-                hint: "https://HOST:PORT/VOLUME; of a copy of a store: logdisk serve STORE")
+                .usage, url, "this is not the URL of a volume at a remote",
+                hint: "https://HOST:PORT/VOLUME or s3://BUCKET/PREFIX; of a copy of a store: "
+                    + "logdisk serve STORE")
+        }
+        try remote.check(location.source, url)
+        if let unfit = writing.given, source.place.kind != .objectStorage {
+            throw CommandFailure.unfit(unfit, for: url)
         }
         let plan = try AdoptionPlan(
             volume, logDirectory: logDir, source, remoteName: remoteName,

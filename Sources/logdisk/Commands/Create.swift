@@ -23,6 +23,12 @@ struct Create: ParsableCommand {
               logdisk create /srv/vol --from old.img
               logdisk create /srv/vol --image /dev/sdb --log-dir /mnt/second/vol-log
 
+            With --store the history lies on object storage: here stay the log, the image and what \
+            was not shipped yet. Writers never wait for the network before --max-backlog.
+
+              logdisk create /srv/vol --size 10G --store s3://bucket/vol --credentials keys \\
+                  --endpoint https://rgw.example --keep "every 24h, 1h 30d"
+
             Sizes: 512M, 10G, 10GiB, 1.5T or bytes. Units are powers of 1024: 1G is 1073741824.
             """)
 
@@ -58,22 +64,27 @@ struct Create: ParsableCommand {
         help: ArgumentHelp("Ring: log queue and cache of a mount.", valueName: "SIZE"))
     var ring = "64M"
 
+    @OptionGroup var store: StoreOptions
+
     @OptionGroup var output: OutputOptions
 
     func run() throws {
         Interruption.begin()
         let path = PathText.canonical(volume)
+        let elsewhere = try store.creation(volume, path)
         let storage = DiskStorage()
         let source = try openSource(storage)
         defer { source?.close() }
         let creation = try plan(source)
         try NewVolume.checkPlace(path, volume)
+        try elsewhere?.check()
         let folder = try translating(volume) {
             try VolumeFolder.create(path, creation, on: storage)
         }
         do {
-            try fill(folder, from: from == nil ? nil : source)
+            try fill(folder, from: from == nil ? nil : source, elsewhere)
         } catch {
+            elsewhere?.undo(path)
             folder.abandonCreation()
             throw error
         }
@@ -81,7 +92,7 @@ struct Create: ParsableCommand {
             ImageOwner.mark(imagePath, volume: creation.volume, folder: path)
         }
         folder.close()
-        try report(folder, path)
+        try report(folder, path, elsewhere?.config.url)
     }
 
     // MARK: - what to make
@@ -141,7 +152,9 @@ struct Create: ParsableCommand {
     // MARK: - making it
 
     /// Copies the content, if there is any to copy, and writes the base snapshot.
-    private func fill(_ folder: VolumeFolder, from source: StorageFile?) throws(CommandFailure) {
+    private func fill(
+        _ folder: VolumeFolder, from source: StorageFile?, _ elsewhere: StoreCreation?
+    ) throws(CommandFailure) {
         let superblock = folder.superblock
         let bytes = superblock.volumeBytes
         if let source {
@@ -149,22 +162,24 @@ struct Create: ParsableCommand {
             defer { progress.finish() }
             try FileCopy.copy(source, to: folder.image, on: folder.storage, bytes, progress, volume)
         }
-        try NewVolume.finish(folder, isSilent: output.json, volume)
+        try NewVolume.finish(folder, isSilent: output.json, volume) { () throws(CommandFailure) in
+            try elsewhere?.ship(folder, isSilent: output.json)
+        }
     }
 
-    private func report(_ folder: VolumeFolder, _ path: String) throws {
+    private func report(_ folder: VolumeFolder, _ path: String, _ store: String?) throws {
         let superblock = folder.superblock
         if output.json {
             return try Terminal.json(
                 Created(
                     volume: path, uuid: superblock.volume.description,
                     sizeBytes: superblock.volumeBytes, imagePath: folder.imagePath,
-                    logDirectory: folder.logDirectory))
+                    logDirectory: folder.logDirectory, store: store))
         }
         let size = ByteSize(bytes: superblock.volumeBytes)
         Terminal.out(
             """
-            \(volume): a volume of \(size), \(superblock.volume)
+            \(volume): a volume of \(size), \(superblock.volume)\(store.map { ", kept at \($0)" } ?? "")
             mount it with: logdisk mount \(volume) MNT
             """)
     }
@@ -175,9 +190,10 @@ struct Create: ParsableCommand {
         var sizeBytes: UInt64
         var imagePath: String
         var logDirectory: String
+        var store: String?
 
         enum CodingKeys: String, CodingKey {
-            case volume, uuid
+            case volume, uuid, store
             case sizeBytes = "size_bytes"
             case imagePath = "image_path"
             case logDirectory = "log_directory"

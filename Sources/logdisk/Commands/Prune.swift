@@ -42,6 +42,7 @@ struct Prune: ParsableCommand {
         let ladder = try Pruning.ladder(keep, volume)
         let location = VolumeLocation(volume)
         try location.mustBeLive()
+        try location.mustKeepHistory("logdisk mount \(volume) MNT --keep LADDER thins it there")
         let history = try VolumeHistory(location)
         let pruning = try history.pruning()
         if let missing = history.missingNewest {

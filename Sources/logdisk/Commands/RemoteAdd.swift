@@ -14,7 +14,8 @@ extension ShipSettings.OnBacklog: ExpressibleByArgument {}
 
 struct RemoteAdd: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "add", abstract: "Ship the history of a volume to a log server.",
+        commandName: "add",
+        abstract: "Ship the history of a volume to a log server or to object storage.",
         discussion: """
             The volume gets the name in the URL's path at the server, or that of its folder. The \
             server is tried at once and told of the volume, unless --offline.
@@ -22,14 +23,23 @@ struct RemoteAdd: ParsableCommand {
               logdisk remote add /srv/vol home https://logs.example:7000/vol --token-file t
               logdisk remote add /srv/vol far https://far.example:7000 --token-file t \\
                   --when 22:00-06:00 --max-lag 24h --rate 5MB/s --keep "every 24h, 1h 1y"
+              logdisk remote add /srv/vol cloud s3://bucket/vol --credentials keys \\
+                  --endpoint https://rgw.example --path-style
+
+            On object storage nothing of ours runs: what --keep lets go is removed by the mount.
+            logdisk remote probe tells beforehand what a store can do.
             """)
 
     @OptionGroup var target: RemoteName
 
-    @Argument(help: ArgumentHelp("Where: https://HOST:PORT/VOLUME.", valueName: "URL"))
+    @Argument(
+        help: ArgumentHelp(
+            "Where: https://HOST:PORT/VOLUME or s3://BUCKET/PREFIX.", valueName: "URL"))
     var url: String
 
-    @Option(help: ArgumentHelp("The file with the token; mode 0600.", valueName: "FILE"))
+    @Option(
+        help: ArgumentHelp(
+            "For https://: the file with the token; mode 0600.", valueName: "FILE"))
     var tokenFile: String?
 
     @Option(
@@ -90,8 +100,12 @@ struct RemoteAdd: ParsableCommand {
             valueName: "LADDER"))
     var keep: String?
 
-    @Flag(help: "Do not try the server now.")
+    @Flag(help: "Do not try the remote now.")
     var offline = false
+
+    @OptionGroup var object: ObjectOptions
+
+    @OptionGroup var writing: ObjectWriterOptions
 
     @OptionGroup var output: OutputOptions
 
@@ -118,7 +132,7 @@ struct RemoteAdd: ParsableCommand {
 
     private func config(_ location: VolumeLocation) throws(CommandFailure) -> RemoteConfig {
         var config = RemoteConfig(name: target.name, url: try address(location))
-        config.tokenFile = tokenFile.map { PathText.canonical($0) }
+        try setAccess(&config)
         config.ca = ca.map { PathText.canonical($0) }
         config.keyFile = keyFile.map { PathText.canonical($0) }
         config.bind = bind
@@ -157,21 +171,29 @@ struct RemoteAdd: ParsableCommand {
             _ = try translating(target.volume) { try KeyFile.read(path) }
         }
         do throws(RemoteSetupError) {
-            _ = try config.client { Interruption.isRequested }
+            _ = try config.open { Interruption.isRequested }
         } catch { throw CommandFailure(error, object: url) }
         return config
     }
 
+    /// What opens it, by the kind of the remote.
+    private func setAccess(_ config: inout RemoteConfig) throws(CommandFailure) {
+        let isObject = config.place.kind == .objectStorage
+        let token = tokenFile.map { _ in "--token-file" }
+        if let unfit = isObject ? token : object.given ?? writing.given {
+            throw .unfit(unfit, for: config.url)
+        }
+        config.tokenFile = tokenFile.map { PathText.canonical($0) }
+        guard isObject else { return }
+        var settings = object.settings
+        try writing.apply(to: &settings)
+        config.object = settings
+    }
+
     /// With the name of the folder where the URL names no volume.
     private func address(_ location: VolumeLocation) throws(CommandFailure) -> String {
-        var text = url
-        while text.hasSuffix("/") { text.removeLast() }
-        let path = text.split(separator: "/", omittingEmptySubsequences: true)
-        if path.count == 2, let name = location.path.split(separator: "/").last {
-            text += "/\(name)"
-        }
         do throws(RemoteSetupError) {
-            return "\(try RemoteURL(text))"
+            return try RemotePlace.url(url, for: location.path)
         } catch { throw CommandFailure(error, object: url) }
     }
 
@@ -181,13 +203,13 @@ struct RemoteAdd: ParsableCommand {
         _ config: RemoteConfig, _ location: VolumeLocation
     ) throws(CommandFailure) -> VolumeReply {
         let superblock = try location.superblock()
-        let client: LogServerClient
+        let remote: any VolumeRemote
         do throws(RemoteSetupError) {
-            client = try config.client { Interruption.isRequested }
+            remote = try config.open { Interruption.isRequested }
         } catch { throw CommandFailure(error, object: url) }
-        defer { client.closeIdleConnections() }
+        defer { remote.rest() }
         do throws(ShipError) {
-            return try client.attach(config.request(VolumeService.identity(superblock)))
+            return try remote.target.attach(config.request(VolumeService.identity(superblock)))
         } catch {
             var failure = CommandFailure(error, remote: config.url)
             if case .fenced = error {

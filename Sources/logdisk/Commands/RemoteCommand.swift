@@ -12,7 +12,9 @@ import Shipping
 struct RemoteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "remote",
-        abstract: "Ship the history of a volume to log servers: add, list, show, remove, pause.",
+        abstract:
+            "Ship the history of a volume to log servers and object storage: add, list, show, "
+            + "remove, pause, probe.",
         discussion: """
             A mount ships to each remote in order, when it may: while the network is quiet, \
             always, or at hours of the day. --max-lag overrules that. What a remote has not \
@@ -21,10 +23,11 @@ struct RemoteCommand: ParsableCommand {
               logdisk remote add /srv/vol home https://logs.example:7000/vol --token-file t
               logdisk remote show /srv/vol home
               logdisk remote pause /srv/vol home
+              logdisk remote probe s3://bucket/vol --endpoint https://rgw.example
             """,
         subcommands: [
             RemoteAdd.self, RemoteList.self, RemoteShow.self, RemoteRemove.self, RemotePause.self,
-            RemoteResume.self,
+            RemoteResume.self, RemoteProbe.self,
         ])
 
     /// Lets a running mount read the settings again. Without a mount nothing is to be told.
@@ -120,6 +123,11 @@ struct RemoteRemove: ParsableCommand {
     func run() throws {
         let folder = try RemoteCommand.folder(target.location)
         let config = try folder.read(target.name)
+        guard config.role != .store else {
+            throw CommandFailure(
+                .usage, target.volume, "the volume keeps its history there", cause: config.url,
+                hint: "logdisk remote pause \(target.volume) \(target.name) only stops for a while")
+        }
         try folder.remove(target.name)
         try RemoteCommand.tellMount(target.location)
         if output.json { return try Terminal.json(["removed": config.name, "url": config.url]) }

@@ -126,67 +126,13 @@ struct Ship: ParsableCommand {
                         .refused, volume, "remote \(name) is paused",
                         hint: "logdisk remote resume \(volume) \(name)")
                 }
-                let shipper = try shipping.shipper(config)
-                try drive(shipper, service)
+                let (shipper, _) = try shipping.shipper(config)
+                try ShipRun(object: volume, isSilent: output.json).toTheEnd(
+                    shipper, through: service.volume.durableStamp.lsn, now: now)
                 reports.append(RemoteReport(config, shipper.status()))
             }
         }
         try report(reports, names)
-    }
-
-    /// Ships until everything is there.
-    private func drive(_ shipper: Shipper, _ service: VolumeService) throws(CommandFailure) {
-        let target = service.volume.durableStamp.lsn
-        let progress = ProgressReporter("ship", totalBytes: 0, isSilent: output.json)
-        let watcher = Thread {
-            while !shipper.isEnding {
-                if Interruption.isRequested { shipper.stop() }
-                usleep(100_000)
-            }
-        }
-        watcher.start()
-        defer {
-            shipper.stop()
-            progress.finish()
-        }
-        if now { shipper.shipNow() }
-        var failures = 0
-        while true {
-            let decision = shipper.turn()
-            try Interruption.check()
-            let status = shipper.status()
-            try progress.update(
-                status.shippedBytes, of: status.shippedBytes + status.lagBytes)
-            guard case .hold(let reason, let nanoseconds) = decision else { continue }
-            switch reason {
-            case .upToDate: return
-            case .standing(let text):
-                throw CommandFailure(
-                    .refused, volume, "remote \(shipper.setup.name) does not ship", cause: text,
-                    hint: "when the cause is gone: logdisk remote resume \(volume) "
-                        + shipper.setup.name)
-            case .failed(let text, _):
-                failures += 1
-                // A cut is mended at once; a server that is not there is for later.
-                guard failures < 5 else {
-                    let acked = shipper.acked.map { "lsn \($0)" } ?? "nothing"
-                    throw CommandFailure(
-                        status.needsUser ? .refused : .unreachable, volume,
-                        "remote \(shipper.setup.name) has \(acked) of lsn \(target)", cause: text,
-                        hint: "try again later; what is there is not sent again")
-                }
-            default: break
-            }
-            try Self.rest(nanoseconds ?? 1_000_000_000)
-        }
-    }
-
-    private static func rest(_ nanoseconds: Int64) throws(CommandFailure) {
-        let end = ContinuousClock.now + .nanoseconds(nanoseconds)
-        while ContinuousClock.now < end {
-            try Interruption.check()
-            usleep(UInt32(min(nanoseconds / 1000, 50_000)))
-        }
     }
 }
 

@@ -113,7 +113,8 @@ final class MountDaemon: Sendable {
         if let seconds = options.snapshotSeconds {
             Self.background("snapshots") { self.takeSnapshots(service, every: seconds) }
         }
-        if let schedule = options.prune {
+        // What lies at the volume's store is thinned there, by VolumeShipping.
+        if let schedule = options.prune, !service.opensAlone {
             Self.background("prune") { self.prune(service, schedule) }
         }
         if FillRecord.isThere(service.path) {
@@ -123,7 +124,8 @@ final class MountDaemon: Sendable {
     }
 
     private func startShipping(_ service: VolumeService) {
-        let shipping = VolumeShipping(service)
+        let shipping = VolumeShipping(
+            service, storeKeep: options.prune.map { "\($0.ladder)" })
         service.shipping.withLock { $0 = shipping }
         // The volume serves whatever is wrong with a remote.
         do throws(CommandFailure) {

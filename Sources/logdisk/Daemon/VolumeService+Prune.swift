@@ -44,8 +44,7 @@ struct PruneWatch {
 
     /// Whether thinning may go on now. `step`: the clock was set forth by so many nanoseconds since
     /// the last look.
-    fileprivate mutating func look(wall: Int64, monotonic: Int64) -> (mayPrune: Bool, step: Int64?)
-    {
+    mutating func look(wall: Int64, monotonic: Int64) -> (mayPrune: Bool, step: Int64?) {
         var step: Int64?
         if let looked {
             let ahead = (wall - looked.wall) - (monotonic - looked.monotonic)
@@ -59,7 +58,7 @@ struct PruneWatch {
     }
 
     /// What failed is tried again later and later, up to half an hour.
-    fileprivate mutating func noteEnd(isGood: Bool, monotonic: Int64) {
+    mutating func noteEnd(isGood: Bool, monotonic: Int64) {
         failures = isGood ? 0 : min(failures + 1, 6)
         if !isGood { restsUntil = monotonic + Self.restAfterFailure << Int64(failures - 1) }
     }

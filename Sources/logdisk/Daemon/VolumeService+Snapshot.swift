@@ -27,8 +27,7 @@ extension VolumeService {
 
     /// Whether there are records that no snapshot holds.
     var hasChangedSinceSnapshot: Bool {
-        let newest = (try? store.list())?.last { $0.name.kind == .snapshot }
-        return newest.map { $0.name.last < volume.durableStamp.lsn } ?? true
+        newestSnapshot.map { $0 < volume.durableStamp.lsn } ?? true
     }
 
     /// Before anything is written: where records are missing between segments and log, or between

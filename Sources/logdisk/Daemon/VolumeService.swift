@@ -29,6 +29,8 @@ final class VolumeService: Sendable {
     let thinStorage: BranchStorage?
     /// What the image stands on; nil for a volume of its own.
     var base: PastState? { ground.withLock { $0.image } }
+    /// Whether the volume keeps its history elsewhere.
+    let opensAlone: Bool
     let archiver: Archiver
     let log: Logger
     private let archiving = Mutex(())
@@ -63,6 +65,7 @@ final class VolumeService: Sendable {
         self.location = location
         let ground = try location.ground()
         self.ground = Mutex(ground)
+        opensAlone = ground.opensAlone
         let record = try FillRecord.read(location.path, object: location.object)
         let storage = try location.storage(over: ground.image)
         thinStorage = storage as? BranchStorage
@@ -91,7 +94,8 @@ final class VolumeService: Sendable {
             archiver = try translating(location.object) {
                 try store.removeUnfinished()
                 let identity = Self.identity(folder.superblock)
-                return try Archiver(store: ground.history(store), identity: identity)
+                return try Archiver(
+                    store: ground.opensAlone ? store : ground.history(store), identity: identity)
             }
         } catch {
             try? volume.close()

@@ -1,12 +1,12 @@
 // Where the history lies that a read command looks at: in a volume of this machine, in a folder of
-// a log server's store (or a copy of one), or at a log server. The one place that decides which,
+// a log server's store (or a copy of one), or at a remote. The one place that decides which,
 // and what each of them can give:
 //
 //                    segments     newest records           leases
 //   volume           its folder   asked of a mount, or     its folder
 //                                 read from its WAL
 //   store folder     its folder   those in segments        its folder, where one can be written
-//   URL              over HTTPS   those that are shipped   at the server, renewed while held
+//   URL              at a remote  those that are shipped   at the remote, renewed while held
 //
 // The last two can only be read: nothing but a shipment changes them.
 
@@ -28,7 +28,7 @@ enum HistorySource: Sendable {
 
     /// Of `path`, canonical, or a URL.
     init(_ path: String, _ files: RemoteAccessFiles) {
-        if RemoteVolume.isURL(path) {
+        if RemotePlace.isMeant(by: path) {
             self = .remote(RemoteVolume(url: path, files))
         } else if StoreFolder.isOne(path) {
             self = .storeFolder(key: files.key)
@@ -40,7 +40,7 @@ enum HistorySource: Sendable {
     var isVolume: Bool { if case .volume = self { true } else { false } }
 }
 
-/// A volume as a log server keeps it: segments, and what is known of it, without a superblock.
+/// A volume as a remote keeps it: segments, and what is known of it, without a superblock.
 struct ArchivedVolume: Sendable {
     let store: any SegmentStore
     let volume: VolumeID?

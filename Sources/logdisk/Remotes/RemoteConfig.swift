@@ -35,6 +35,15 @@ struct RemoteConfig: Codable, Hashable, Sendable {
     /// Who we are at the remote.
     var writer: String
     var isPaused = false
+    /// Of an s3 URL.
+    var object: ObjectSettings?
+    /// nil: a further place for history.
+    var role: Role?
+
+    enum Role: String, Codable {
+        /// Where the volume keeps its history: what is there is not kept here.
+        case store
+    }
 
     init(name: String, url: String) {
         self.name = name
@@ -48,8 +57,9 @@ struct RemoteConfig: Codable, Hashable, Sendable {
     }
 
     enum CodingKeys: String, CodingKey {
-        case name, url, ca, bind, interface, when, keep, writer
+        case name, url, ca, bind, interface, when, keep, writer, role
         case tokenFile = "token_file"
+        case object = "object_storage"
         case keyFile = "key_file"
         case quietBelow = "quiet_below"
         case rateBytesPerSecond = "rate_bytes_per_second"

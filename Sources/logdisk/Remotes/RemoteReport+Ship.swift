@@ -30,6 +30,10 @@ extension RemoteReport {
         onBacklog = config.onBacklog.rawValue
         keep = config.keep
         isSealed = config.keyFile != nil
+        isStore = config.role == .store ? true : nil
+        if config.object?.isSingleWriter == true {
+            warning = "--single-writer: nothing but you keeps a second writer away"
+        }
     }
 
     init(_ config: RemoteConfig, _ status: ShipStatus) {

@@ -1,5 +1,5 @@
-// From a remote's settings to the client that speaks to it. The client is made anew when it
-// attaches: token, certificates and key are read again then, so that new ones count.
+// From a remote's settings to what speaks to it. That is made anew when a shipper attaches:
+// secrets, certificates and key are read again then, so that new ones count.
 
 import CommandText
 import Foundation
@@ -10,17 +10,18 @@ import Shipping
 import Synchronization
 
 extension RemoteConfig {
-    func remoteURL() throws(RemoteSetupError) -> RemoteURL { try RemoteURL(url) }
-
-    func access(isCancelled: @escaping @Sendable () -> Bool) -> RemoteAccess {
-        RemoteAccess(tokenFile: tokenFile, caFiles: ca, bind: bind, isCancelled: isCancelled)
+    var place: RemotePlace {
+        var place = RemotePlace(url: url)
+        (place.tokenFile, place.caFiles, place.bind) = (tokenFile, ca, bind)
+        if let object { place.object = object }
+        return place
     }
 
-    func client(
-        isCancelled: @escaping @Sendable () -> Bool
-    ) throws(RemoteSetupError) -> LogServerClient {
-        try LogServerClient(
-            remoteURL(), access: access(isCancelled: isCancelled), writer: writer)
+    /// Opens it as the one that writes there.
+    func open(
+        traffic: OwnTraffic? = nil, isCancelled: @escaping @Sendable () -> Bool
+    ) throws(RemoteSetupError) -> any VolumeRemote {
+        try place.open(writer: writer, traffic: traffic, isCancelled: isCancelled)
     }
 
     /// The key that segments are sealed with; nil: they go as they are.
@@ -35,7 +36,7 @@ extension RemoteConfig {
     func watchedInterface() -> String? {
         if let interface { return interface }
         if let bind, NetworkInterfaces.exists(bind) { return bind }
-        guard let host = try? remoteURL().host else { return nil }
+        guard let host = try? place.host() else { return nil }
         for address in NetworkInterfaces.addresses(of: host) {
             if let found = NetworkInterfaces.leading(to: address) { return found }
         }
@@ -50,29 +51,57 @@ extension RemoteConfig {
     }
 }
 
-/// A log server, connected to when it is needed. Any thread may call.
+extension RemoteConfig {
+    /// A remote that is reached as a reading command was told to.
+    init(name: String, url: String, _ files: RemoteAccessFiles) {
+        self.init(name: name, url: url)
+        tokenFile = files.token
+        ca = files.ca.map { [$0] } ?? []
+        keyFile = files.key
+        if place.kind == .objectStorage { object = files.object }
+    }
+}
+
+/// A remote, opened when it is needed. Any thread may call.
 final class ConfiguredTarget: ShipTarget {
     private let config: RemoteConfig
+    private let traffic: OwnTraffic?
     private let isCancelled: @Sendable () -> Bool
-    private let target = Mutex<LogServerTarget?>(nil)
+    private struct State {
+        var remote: (any VolumeRemote)?
+        var meter = RequestMeter()
+    }
+    private let opened = Mutex(State())
 
-    init(_ config: RemoteConfig, isCancelled: @escaping @Sendable () -> Bool) {
+    init(
+        _ config: RemoteConfig, traffic: OwnTraffic? = nil,
+        isCancelled: @escaping @Sendable () -> Bool
+    ) {
         self.config = config
+        self.traffic = traffic
         self.isCancelled = isCancelled
     }
 
     var label: String { config.url }
-    var load: Double? { target.withLock { $0 }?.load }
+    /// What is open now; nil before the first time.
+    var remote: (any VolumeRemote)? { opened.withLock { $0.remote } }
+    var load: Double? { remote?.target.load }
 
-    private func made(isNew: Bool = false) throws(ShipError) -> LogServerTarget {
-        if !isNew, let known = target.withLock({ $0 }) { return known }
+    /// What was asked since the start; nil where nobody counts.
+    var usage: RemoteReport.Usage? {
+        opened.withLock { $0.meter.look($0.remote?.usage) }
+    }
+
+    private func made(isNew: Bool = false) throws(ShipError) -> any ShipTarget {
+        if !isNew, let known = remote { return known.target }
         do throws(RemoteSetupError) {
-            let made = LogServerTarget(try config.client(isCancelled: isCancelled))
-            target.withLock { target in
-                target?.client.closeIdleConnections()
-                target = made
+            let made = try config.open(traffic: traffic, isCancelled: isCancelled)
+            opened.withLock { state in
+                state.meter.end(state.remote?.usage)
+                state.remote?.rest()
+                state.remote = made
             }
-            return made
+            return made.target
         } catch {
             throw .refused("\(error)")
         }
@@ -87,11 +116,12 @@ final class ConfiguredTarget: ShipTarget {
     func put(
         _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) -> CommitReply {
-        try made().put(shipment, pace: pace)
+        defer { _ = usage }  // notes how many there were by now
+        return try made().put(shipment, pace: pace)
     }
 
     /// Nothing is sent for a while.
-    func rest() { target.withLock { $0 }?.client.closeIdleConnections() }
+    func rest() { remote?.rest() }
 }
 
 extension CommandFailure {
@@ -101,13 +131,13 @@ extension CommandFailure {
             hint: error.hint ?? "look at --token-file, --ca and --bind")
     }
 
-    /// What a log server at `url` answered, or did not.
+    /// What the remote at `url` answered, or did not, to who ships there.
     init(_ error: ShipError, remote url: String) {
         switch error {
         case .unreachable:
             self.init(
                 .unreachable, url, "the remote cannot be used", cause: error.words,
-                hint: "is logdisk serve running there, and nothing in between that stops it?")
+                hint: RemoteKind(url: url).shipHint)
         case .busy, .full:
             self.init(.unreachable, url, "the remote takes nothing now", cause: error.words)
         case .refused, .fenced:
@@ -116,8 +146,10 @@ extension CommandFailure {
             let isRefusal: [ErrorReply.Code] = [
                 .unauthenticated, .forbidden, .otherVolume, .fenced,
             ]
+            let isMissing = reply.code == .noVolume
             self.init(
-                isRefusal.contains(reply.code) ? .refused : .failed, url, "the remote says no",
+                isMissing ? .noSuchVolume : isRefusal.contains(reply.code) ? .refused : .failed,
+                url, "the remote says no",
                 cause: reply.what, hint: reply.hint)
         case .source(let failure): self.init(failure, object: url)
         case .stopped: self = .interrupted

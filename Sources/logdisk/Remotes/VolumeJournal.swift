@@ -1,5 +1,6 @@
 // An open volume as its shippers see it. What they ask of it never holds up a writer, but for
-// `holdWriters`, which is there to do that.
+// `holdWriters`, which is there to do that. Where the volume keeps its history at a store, the
+// shipper to that sees what lies here, and those to other remotes see all of it.
 
 import BlockModel
 import CLinux
@@ -20,21 +21,28 @@ final class VolumeJournal: ShipJournal {
         var isBusy = false
     }
     private let load: Mutex<Load>
-    /// The remotes that hold the writers.
-    private let holders = Mutex<Set<String>>([])
+    private let holders: HeldWriters
+    let store: any SegmentStore
+    let history: any SegmentStore
+    let holdsBeginning: Bool
 
     private static let lookNanoseconds: Int64 = 500_000_000
     private static let busyWritesPerSecond = 100.0
 
-    init(_ service: VolumeService) {
+    /// `isForStore`: of the shipper to the volume's own store.
+    init(_ service: VolumeService, isForStore: Bool, _ holders: HeldWriters) {
         self.service = service
+        self.holders = holders
+        let ground = service.ground.withLock { $0 }
+        holdsBeginning = !isForStore
+        history = ground.opensAlone ? ground.history(service.store) : service.store
+        store = isForStore ? service.store : history
         let volume = service.volume
         pacer = Pacer { volume.status().writes }
         load = Mutex(Load(lookedAt: clinux_monotonic_ns(), writes: volume.status().writes))
     }
 
     var identity: SegmentIdentity { service.identity }
-    var store: any SegmentStore { service.store }
     var base: PointInTimeView? { service.base?.view }
     var durable: Stamp { service.volume.durableStamp }
     var archived: LSN { service.archiver.archivedLSN }
@@ -96,10 +104,19 @@ final class VolumeJournal: ShipJournal {
     }
 
     func holdWriters(_ isHeld: Bool, for remote: String) {
-        let holds = holders.withLock { holders in
+        service.volume.holdWriters(holders.hold(isHeld, for: remote))
+    }
+}
+
+/// Which remotes of a volume hold its writers. Any thread may call.
+final class HeldWriters: Sendable {
+    private let holders = Mutex<Set<String>>([])
+
+    /// Whether any remote holds them after this.
+    func hold(_ isHeld: Bool, for remote: String) -> Bool {
+        holders.withLock { holders in
             if isHeld { holders.insert(remote) } else { holders.remove(remote) }
             return !holders.isEmpty
         }
-        service.volume.holdWriters(holds)
     }
 }

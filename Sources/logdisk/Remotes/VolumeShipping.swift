@@ -16,19 +16,23 @@ final class VolumeShipping: Sendable {
     private struct Running {
         var config: RemoteConfig
         var shipper: Shipper
+        var target: ConfiguredTarget
+        var pruner: RemotePruner
         var ended: DispatchSemaphore
     }
     private let service: VolumeService
-    private let journal: VolumeJournal
+    private let holders = HeldWriters()
     private let folder: RemoteFolder
     private let traffic = OwnTraffic()
     private let running = Mutex<[Running]>([])
     /// One change at a time.
     private let changing = Mutex(())
+    /// What the volume's store shall keep; nil: what it was told before.
+    private let storeKeep: String?
 
-    init(_ service: VolumeService) {
+    init(_ service: VolumeService, storeKeep: String? = nil) {
         self.service = service
-        journal = VolumeJournal(service)
+        self.storeKeep = storeKeep
         folder = RemoteFolder(service.path, object: service.object)
     }
 
@@ -62,7 +66,9 @@ final class VolumeShipping: Sendable {
     }
 
     private func start(_ config: RemoteConfig) throws(CommandFailure) {
-        let shipper = try shipper(config)
+        let (shipper, target) = try shipper(config)
+        let pruner = RemotePruner(
+            service, config, target, keep: config.role == .store ? storeKeep : nil)
         let ended = DispatchSemaphore(value: 0)
         let thread = Thread {
             clinux_thread_name("ship")
@@ -71,13 +77,20 @@ final class VolumeShipping: Sendable {
             ended.signal()
         }
         running.withLock {
-            $0.append(Running(config: config, shipper: shipper, ended: ended))
+            $0.append(
+                Running(
+                    config: config, shipper: shipper, target: target, pruner: pruner, ended: ended))
         }
         thread.start()
+        pruner.start()
     }
 
     /// A shipper that nobody runs yet.
-    func shipper(_ config: RemoteConfig) throws(CommandFailure) -> Shipper {
+    func shipper(
+        _ config: RemoteConfig
+    ) throws(CommandFailure) -> (Shipper, ConfiguredTarget) {
+        let isStore = config.role == .store
+        let journal = VolumeJournal(service, isForStore: isStore, holders)
         var setup = Shipper.Setup(
             name: config.name, settings: try config.settings(),
             request: config.request(journal.identity))
@@ -89,20 +102,21 @@ final class VolumeShipping: Sendable {
         } catch {
             throw CommandFailure(error, object: service.object)
         }
-        let (folder, log, name) = (self.folder, service.log, config.name)
+        let (folder, log, name, service) = (self.folder, service.log, config.name, self.service)
         let stop = StopFlag()
+        let target = ConfiguredTarget(config, traffic: traffic) { stop.isSet }
         let shipper = Shipper(
-            setup, journal: journal, target: ConfiguredTarget(config) { stop.isSet },
-            memory: folder.memory(name), log: log
+            setup, journal: journal, target: target, memory: folder.memory(name), log: log
         ) { memory in
             do throws(CommandFailure) {
                 try folder.remember(memory, of: name)
+                if isStore { service.removeShipped(memory) }
             } catch {
                 log.warning("\(error.text(verb: "remember"))")
             }
         }
         stop.shipper.withLock { $0 = { [weak shipper] in shipper?.isEnding ?? true } }
-        return shipper
+        return (shipper, target)
     }
 
     /// Whether the client shall give a call up; the shipper exists after its target.
@@ -113,6 +127,7 @@ final class VolumeShipping: Sendable {
 
     private func end(_ one: Running) {
         one.shipper.stop()
+        one.pruner.stop()
         one.ended.wait()
         running.withLock { $0.removeAll { $0.config.name == one.config.name } }
         let spool = VolumeJournal.spoolPath(service.folder.logDirectory, one.config.name)
@@ -150,6 +165,11 @@ final class VolumeShipping: Sendable {
     }
 
     func reports() -> [RemoteReport] {
-        running.withLock { $0 }.map { RemoteReport($0.config, $0.shipper.status()) }
+        running.withLock { $0 }.map { one in
+            var report = RemoteReport(one.config, one.shipper.status())
+            report.usage = one.target.usage
+            report.retention = one.pruner.last
+            return report
+        }
     }
 }

@@ -1,4 +1,4 @@
-// What goes wrong with a log server, in the words and exit codes of the command line: 14 where it
+// What goes wrong with a remote, in the words and exit codes of the command line: 14 where it
 // does not answer, 15 where it does not let us in.
 
 import CommandText
@@ -6,24 +6,26 @@ import ServerAPI
 import Shipping
 
 extension CommandFailure {
+    /// `object` is the URL.
     init(_ error: ShipError, object: String) {
+        let kind = RemoteKind(url: object)
         switch error {
         case .unreachable(let why):
             self.init(
-                .unreachable, object, "the log server is not reachable", cause: why,
-                hint: "is it running, and is the way there open?")
+                .unreachable, object, "\(kind.words) is not reachable", cause: why,
+                hint: kind.reachHint)
         case .busy(let seconds, let why):
             self.init(
-                .unreachable, object, "the log server asks to wait", cause: why,
+                .unreachable, object, "\(kind.words) asks to wait", cause: why,
                 hint: "try again in \(seconds) s")
         case .full(let seconds, let why):
             self.init(
-                .unreachable, object, "the log server has no room", cause: why,
+                .unreachable, object, "\(kind.words) has no room", cause: why,
                 hint: "try again in \(seconds) s, when there is room again")
         case .refused(let why):
             self.init(
-                .refused, object, "the log server refuses this", cause: why,
-                hint: "look at --token-file and --ca; logdisk access list STORE at the server")
+                .refused, object, "\(kind.words) refuses this", cause: why,
+                hint: kind.accessHint)
         case .fenced(let why):
             self.init(
                 .refused, object, "another machine writes this volume now", cause: why,
@@ -44,11 +46,13 @@ extension CommandFailure {
             case .leased: .inUse
             default: .failed
             }
-        self.init(status, object, "the log server says no", cause: reply.what, hint: reply.hint)
+        self.init(
+            status, object, "\(RemoteKind(url: object).words) says no", cause: reply.what,
+            hint: reply.hint)
     }
 }
 
-/// Runs `body`, which asks a log server about `object`.
+/// Runs `body`, which asks a remote about `object`, its URL.
 func asking<R>(_ object: String, _ body: () throws(ShipError) -> R) throws(CommandFailure) -> R {
     do throws(ShipError) { return try body() } catch {
         throw CommandFailure(error, object: object)

@@ -189,6 +189,8 @@ extension CommandFailure {
             self.init(
                 .refused, object, "its history is sealed", cause: "no key was given",
                 hint: "give the key file with --key-file")
+        case .missing where error.operation == .list:
+            self.init(.noSuchVolume, object, "the segment store is gone", cause: "\(error)")
         case .missing, .exists, .short, .damaged:
             self.init(
                 .damaged, object, "the segment store is not as it should be", cause: "\(error)",

@@ -56,9 +56,11 @@ enum NewVolume {
         min(max(walBytesMax / 8, 8 << 20), 64 << 20) / 4096 * 4096
     }
 
-    /// Writes the base snapshot of what is in the image, and makes the volume ready.
+    /// Writes the base snapshot of what is in the image, and makes the volume ready. `beforeReady`
+    /// runs between the two.
     static func finish(
-        _ folder: VolumeFolder, isSilent: Bool, _ object: String
+        _ folder: VolumeFolder, isSilent: Bool, _ object: String,
+        beforeReady: () throws(CommandFailure) -> Void = {}
     ) throws(CommandFailure) {
         let superblock = folder.superblock
         let bytes = superblock.volumeBytes
@@ -71,6 +73,8 @@ enum NewVolume {
             _ = try SnapshotWriter(store: store, identity: identity).write(
                 FileSnapshotSource(folder.image, byteCount: bytes), at: base,
                 monitor: progress.monitor)
+            progress.finish()
+            try beforeReady()
             try folder.finishCreation()
         }
     }

@@ -1,5 +1,5 @@
 // Which volume the user means: its folder, or where it is mounted; for reading also a folder of a
-// log server's store, or the URL of a volume at one (Reading/HistorySource.swift).
+// log server's store, or the URL of a volume at a remote (Reading/HistorySource.swift).
 
 import BlockModel
 import CommandText
@@ -23,7 +23,7 @@ struct VolumeLocation: Sendable {
     /// `files` open a URL or an encrypted store; they mean nothing to a volume.
     init(_ argument: String, _ files: RemoteAccessFiles = RemoteAccessFiles()) {
         object = argument
-        if RemoteVolume.isURL(argument) {
+        if RemotePlace.isMeant(by: argument) {
             (path, past, mountPoint) = (argument, nil, nil)
         } else if let source = FuseMount.source(of: argument) {
             let place = PastPlace(source: source)
@@ -68,7 +68,8 @@ struct VolumeLocation: Sendable {
         switch source {
         case .volume: return
         case .storeFolder: what = "this is a folder of a log server's store, which is only read"
-        case .remote: what = "this is a volume at a log server, which is only read"
+        case .remote(let volume):
+            what = "this is a volume \(volume.place.kind.place), which is only read"
         }
         throw CommandFailure(
             .usage, object, what,

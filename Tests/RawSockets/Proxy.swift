@@ -7,22 +7,32 @@ import Synchronization
     import Glibc
 #endif
 
-final class Proxy: Sendable {
+public final class Proxy: Sendable {
     /// What happens to each connection. Byte counts are of one direction of one connection.
-    struct Trouble: Sendable {
+    public struct Trouble: Sendable {
         /// Cut when so many bytes have come from the client (`up`) or the server.
-        var cutUp: Int?
-        var cutDown: Int?
+        public var cutUp: Int?
+        public var cutDown: Int?
         /// From so many bytes on nothing is passed on, and nothing closed.
-        var stallUp: Int?
-        var stallDown: Int?
+        public var stallUp: Int?
+        public var stallDown: Int?
         /// The byte with this number arrives changed.
-        var flipUp: Int?
-        var flipDown: Int?
+        public var flipUp: Int?
+        public var flipDown: Int?
         /// Each way.
-        var delaySeconds: Double = 0
+        public var delaySeconds: Double
 
-        static let none = Trouble()
+        public init(
+            cutUp: Int? = nil, cutDown: Int? = nil, stallUp: Int? = nil, stallDown: Int? = nil,
+            flipUp: Int? = nil, flipDown: Int? = nil, delaySeconds: Double = 0
+        ) {
+            (self.cutUp, self.cutDown) = (cutUp, cutDown)
+            (self.stallUp, self.stallDown) = (stallUp, stallDown)
+            (self.flipUp, self.flipDown) = (flipUp, flipDown)
+            self.delaySeconds = delaySeconds
+        }
+
+        public static let none = Trouble()
     }
 
     private final class Shared: Sendable {
@@ -33,20 +43,20 @@ final class Proxy: Sendable {
     private let shared = Shared()
     private let server: RawServer
 
-    var port: Int { server.port }
-    var trouble: Trouble {
+    public var port: Int { server.port }
+    public var trouble: Trouble {
         get { shared.trouble.withLock { $0 } }
         set { shared.trouble.withLock { $0 = newValue } }
     }
     /// Bytes from clients that were passed on.
-    var bytesUp: Int { shared.up.load(ordering: .relaxed) }
+    public var bytesUp: Int { shared.up.load(ordering: .relaxed) }
 
     /// Requests of clients that were passed on, where they can be read: over plain HTTP.
-    var requests: Int { shared.requests.load(ordering: .relaxed) }
+    public var requests: Int { shared.requests.load(ordering: .relaxed) }
 
-    func cutAll() { server.cutAll() }
+    public func cutAll() { server.cutAll() }
 
-    init(toPort port: Int) throws {
+    public init(toPort port: Int) throws {
         server = try RawServer { [shared] client in
             guard let upstream = try? RawConnection(toPort: port) else { return }
             let trouble = shared.trouble.withLock { $0 }

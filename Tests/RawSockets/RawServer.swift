@@ -1,5 +1,6 @@
 // Bare sockets for tests: a listener with a thread per connection, and what a connection can do
-// wrong. All ports are chosen by the system, all addresses are loopback.
+// wrong; for the tests of all rooms that talk over a network. All ports are chosen by the system,
+// all addresses are loopback.
 
 import Foundation
 import Synchronization
@@ -8,19 +9,19 @@ import Synchronization
     import Glibc
 #endif
 
-struct SocketFailure: Error { var code: Int32 }
+public struct SocketFailure: Error { public var code: Int32 }
 
 /// A connected socket. One thread reads, one writes.
-final class RawConnection: Sendable {
-    let descriptor: Int32
+public final class RawConnection: Sendable {
+    public let descriptor: Int32
     private let isOpen = Mutex(true)
 
-    init(_ descriptor: Int32) { self.descriptor = descriptor }
+    public init(_ descriptor: Int32) { self.descriptor = descriptor }
 
     deinit { close() }
 
     /// Connects to a port of this machine.
-    convenience init(toPort port: Int) throws {
+    public convenience init(toPort port: Int) throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         self.init(descriptor)
         var address = Self.loopback(port)
@@ -32,7 +33,7 @@ final class RawConnection: Sendable {
         if result != 0 { throw SocketFailure(code: errno) }
     }
 
-    static func loopback(_ port: Int) -> sockaddr_in {
+    public static func loopback(_ port: Int) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = in_port_t(port).bigEndian
@@ -41,7 +42,7 @@ final class RawConnection: Sendable {
     }
 
     /// Some bytes; empty at the end or after a failure.
-    func read(_ countMax: Int = 64 << 10) -> [UInt8] {
+    public func read(_ countMax: Int = 64 << 10) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: countMax)
         let count = recv(descriptor, &bytes, countMax, 0)
         return count > 0 ? Array(bytes[..<count]) : []
@@ -49,7 +50,7 @@ final class RawConnection: Sendable {
 
     /// Whether all of it went out.
     @discardableResult
-    func write(_ bytes: some Collection<UInt8>) -> Bool {
+    public func write(_ bytes: some Collection<UInt8>) -> Bool {
         var rest = Array(bytes)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes {
@@ -62,7 +63,7 @@ final class RawConnection: Sendable {
     }
 
     /// Wakes whoever reads or writes; nothing goes on here.
-    func cut(abruptly: Bool = false) {
+    public func cut(abruptly: Bool = false) {
         if abruptly {
             var linger = linger(l_onoff: 1, l_linger: 0)
             setsockopt(
@@ -82,8 +83,8 @@ final class RawConnection: Sendable {
 }
 
 /// Listens until it goes.
-final class RawServer: Sendable {
-    let port: Int
+public final class RawServer: Sendable {
+    public let port: Int
     private let listener: Int32
     private struct State {
         var connections: [RawConnection] = []
@@ -95,7 +96,7 @@ final class RawServer: Sendable {
     private final class Shared: Sendable { let value = Mutex(State()) }
 
     /// `serve` is called on a thread of its own for each connection, which is cut after it.
-    init(_ serve: @escaping @Sendable (RawConnection) -> Void) throws {
+    public init(_ serve: @escaping @Sendable (RawConnection) -> Void) throws {
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = RawConnection.loopback(0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
@@ -133,9 +134,9 @@ final class RawServer: Sendable {
     }
 
     /// Connections so far.
-    var accepted: Int { state.value.withLock { $0.accepted } }
+    public var accepted: Int { state.value.withLock { $0.accepted } }
 
-    func cutAll() { state.value.withLock { $0.connections }.forEach { $0.cut() } }
+    public func cutAll() { state.value.withLock { $0.connections }.forEach { $0.cut() } }
 
     deinit {
         let connections = state.value.withLock {

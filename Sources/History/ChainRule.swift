@@ -1,6 +1,6 @@
 // Which segment may follow which. Pure: a head, what is known of a segment, and what the client
-// says go in, the new head or a refusal comes out. The commit of an upload and the search for the
-// head at the start of a server use the same rule.
+// says go in, the new head or a refusal comes out. The commit of an upload, the search for the head
+// at the start of a server, and the chain in a bucket use the same rule.
 //
 //   records (log, merged)
 //     first == head + 1, `after` is the head's digest (and the predecessor in the segment, where
@@ -19,31 +19,45 @@
 //     at the head, `gap` said: the writer's chain is broken here -> head: S, digest not known
 
 import BlockModel
-import History
 import LogFormat
 import ServerAPI
 
 /// What a segment says of itself, plain or sealed.
-struct SegmentFacts: Hashable, Sendable {
-    var name: SegmentName
+package struct SegmentFacts: Hashable, Sendable {
+    package var name: SegmentName
     /// Least and greatest stamp.
-    var first: Stamp
-    var last: Stamp
-    var volume: VolumeID
-    var volumeBytes: UInt64
+    package var first: Stamp
+    package var last: Stamp
+    package var volume: VolumeID
+    package var volumeBytes: UInt64
     /// What the segment behind names as its predecessor, in hexadecimal; nil: nothing known.
-    var chainDigest: String?
+    package var chainDigest: String?
     /// What it follows, in hexadecimal; nil: it does not say.
-    var predecessor: String?
+    package var predecessor: String?
     /// SHA-256 of all bytes of the file but the last `digestBytes`.
-    var digest: String
-    var digestBytes: Int
+    package var digest: String
+    package var digestBytes: Int
+
+    package init(
+        name: SegmentName, first: Stamp, last: Stamp, volume: VolumeID, volumeBytes: UInt64,
+        chainDigest: String?, predecessor: String?, digest: String, digestBytes: Int
+    ) {
+        self.name = name
+        self.first = first
+        self.last = last
+        self.volume = volume
+        self.volumeBytes = volumeBytes
+        self.chainDigest = chainDigest
+        self.predecessor = predecessor
+        self.digest = digest
+        self.digestBytes = digestBytes
+    }
 }
 
-enum ChainRule {
+package enum ChainRule {
     /// The head after the segment; throws `.gap`, `.fork` or `.old`. `hasSnapshot` tells whether
     /// there is a snapshot in a range of LSNs.
-    static func head(
+    package static func head(
         after head: VolumeReply.Head?, _ facts: SegmentFacts, after digest: String?, isGap: Bool,
         hasSnapshot: (ClosedRange<UInt64>) -> Bool
     ) throws(ErrorReply) -> VolumeReply.Head? {
@@ -122,7 +136,7 @@ enum ChainRule {
 
     /// The head that the segments of a folder lead to, from `head` on: what was durable before a
     /// crash and not written down yet is taken by the same rule.
-    static func head(
+    package static func head(
         from head: VolumeReply.Head?, _ segments: [SegmentFacts]
     ) -> VolumeReply.Head? {
         let snapshots = segments.filter { $0.name.kind == .snapshot }
