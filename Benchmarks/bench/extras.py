@@ -12,6 +12,7 @@ import time
 
 from .loads import QD1, QD16, run_fio
 from .middle import median
+from .objects import objects
 from .past import past
 from .shipping import shipping
 from .spread import spread
@@ -188,4 +189,5 @@ def past_states(work, template, program, options):
 
 
 SECTIONS = {"memory": memory, "recovery": recovery, "replay": replay, "allocations": allocations,
-            "past": past_states, "shipping": shipping, "spread": spread, "idle": idle}
+            "past": past_states, "shipping": shipping, "objects": objects, "spread": spread,
+            "idle": idle}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import extras, report, uring
+from . import extras, objects, report, uring
 from .loads import LOADS, measure
 from .subjects import Floor, Logdisk, Peer
 
@@ -72,6 +72,8 @@ def missing_tools(options):
     if "spread" in options.sections:
         tools += ["fpart", "find", "sync"]
     found = [f"{tool} is not installed" for tool in tools if not shutil.which(tool)]
+    if "objects" in options.sections:
+        found += objects.missing()
     if shutil.which("pkg-config") and subprocess.run(["pkg-config", "--exists", "fuse3"]).returncode:
         found.append("the headers of libfuse 3 are not installed (libfuse3-dev)")
     if not os.path.exists("/dev/fuse"):

@@ -5,7 +5,7 @@ from .loads import LOADS
 from .middle import median
 from .past import (FIRST_READ_SECONDS_MAX, OPEN_VIEWS, PRUNE_RATIO_MIN, READ_RATIO_MIN, RECORDS,
                    VIEW_MIB_MAX, WRITE_RATIO_MIN)
-from . import shipping, spread
+from . import objects, shipping, spread
 
 NOISE = 0.05
 
@@ -110,6 +110,7 @@ def extras(results, verdicts):
                       f"{thinning['ratio']:.2f}", f">= {THINNING_RATIO_MIN}", verdicts[-1]))
     for name, measured, target, is_good in (pasts(results.get("past"))
                                             + shipments(results.get("shipping"))
+                                            + stores(results.get("objects"))
                                             + spreads(results.get("spread"))):
         verdicts.append("ok" if is_good else "SHORT")
         lines.append((name, measured, target, verdicts[-1]))
@@ -171,6 +172,26 @@ def shipments(result):
          first["ok"]),
         ("4 KiB random write QD16 with a remote to without", f"{write['ratio']:.2f}",
          f">= {shipping.WRITE_RATIO_MIN}", write["ok"])]
+
+
+def stores(result):
+    """(what, measured, target, verdict) of each number about object storage."""
+    rows = []
+    for name, one in (result or {}).items():
+        put, get, first = one["put"], one["get"], one["first_read"]
+        rows += [
+            (f"{name}: shipping segments of {objects.PART_MIB} MiB to {put['rival']}",
+             f"{put['ratio']:.2f}", f">= {objects.PUT_RATIO_MIN}", put["ok"]),
+            (f"{name}: peak memory of that", f"{put['peak_mib']:.0f} MiB",
+             f"<= {objects.MEMORY_MIB_MAX} MiB", put["memory_ok"]),
+            (f"{name}: share of its processor time for signing", f"{one['signing']['share']:.2%}",
+             f"< {objects.SIGNING_SHARE_MAX:.0%}", one["signing"]["ok"]),
+            (f"{name}: replay to {get['rival']} with {objects.CONNECTIONS} connections",
+             f"{get['ratio']:.2f}", f">= {objects.GET_RATIO_MIN}", get["ok"]),
+            (f"{name}: first read of mount s3://… --at, 50 ms away",
+             f"{median(first['seconds']):.2f} s", f"< {objects.FIRST_READ_SECONDS_MAX} s",
+             first["ok"])]
+    return rows
 
 
 def spreads(result):

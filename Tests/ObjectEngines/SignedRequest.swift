@@ -53,13 +53,21 @@ public struct SignedRequest: Sendable {
         guard connection.write(signed(port: port, key: key, region: region, at: date)),
             connection.write(body)
         else { throw EngineFailure("the connection to port \(port) broke") }
+        connection.limitReading(toSeconds: Self.patienceSeconds)
         var received: [UInt8] = []
-        while case let bytes = connection.read(), !bytes.isEmpty { received += bytes }
-        guard let answer = Self.parse(received) else {
-            throw EngineFailure("no HTTP answer from port \(port) to \(method) \(path)")
+        while true {
+            let bytes = connection.read()
+            received += bytes
+            if let answer = Self.parse(received, isWhole: bytes.isEmpty, to: method) {
+                return answer
+            }
+            if bytes.isEmpty { break }
         }
-        return answer
+        throw EngineFailure("no HTTP answer from port \(port) to \(method) \(path)")
     }
+
+    /// What passes this is a hang.
+    private static let patienceSeconds = 90
 
     // MARK: - signing
 
@@ -127,28 +135,39 @@ public struct SignedRequest: Sendable {
 
     // MARK: - the answer
 
-    private static func parse(_ bytes: [UInt8]) -> Answer? {
+    /// nil: not all of it is there. `isWhole`: nothing comes after these bytes.
+    private static func parse(_ bytes: [UInt8], isWhole: Bool, to method: String) -> Answer? {
         guard let (head, end) = HTTPHead.find(in: bytes), let status = head.status else {
             return nil
         }
         // `100 Continue` may come before the answer.
-        if status == 100 { return parse(Array(bytes[end...])) }
+        if status == 100 { return parse(Array(bytes[end...]), isWhole: isWhole, to: method) }
         var body = Array(bytes[end...])
-        if head["transfer-encoding"]?.lowercased() == "chunked" { body = unchunked(body) }
+        if method == "HEAD" || status == 204 || status == 304 {
+            body = []
+        } else if head["transfer-encoding"]?.lowercased() == "chunked" {
+            let (content, hasEnd) = unchunked(body)
+            if !hasEnd, !isWhole { return nil }
+            body = content
+        } else {
+            let length = head["content-length"].flatMap { Int($0) } ?? .max
+            if body.count < length, !isWhole { return nil }
+        }
         return Answer(status: status, headers: head.headers, body: body)
     }
 
-    private static func unchunked(_ bytes: [UInt8]) -> [UInt8] {
+    /// The content, and whether its last chunk is there.
+    private static func unchunked(_ bytes: [UInt8]) -> ([UInt8], Bool) {
         var rest = bytes[...]
         var body: [UInt8] = []
         while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
             let line = String(decoding: rest[..<end], as: UTF8.self)
-            let digits = line.prefix { $0.isHexDigit }
-            guard let count = Int(digits, radix: 16), count > 0 else { break }
+            guard let count = Int(line.prefix { $0.isHexDigit }, radix: 16) else { break }
+            if count == 0 { return (body, true) }
             body += rest[(end + 1)...].prefix(count)
             rest = rest[(end + 1)...].dropFirst(count + 2)
         }
-        return body
+        return (body, false)
     }
 }
 

@@ -48,6 +48,13 @@ public final class RawConnection: Sendable {
         return count > 0 ? Array(bytes[..<count]) : []
     }
 
+    /// A read that waits for longer ends with nothing, as if the other side had closed.
+    public func limitReading(toSeconds seconds: Int) {
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(
+            descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
     /// Whether all of it went out.
     @discardableResult
     public func write(_ bytes: some Collection<UInt8>) -> Bool {
