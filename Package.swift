@@ -159,7 +159,7 @@ let package = Package(
             name: "ObjectStorageSuite",
             dependencies: [
                 "ServerAPI", "BlockModel", "LogFormat", "History", "Shipping", "ObjectStorage",
-                "SegmentStoreSuite",
+                "SegmentStoreSuite", "HistoryModel", "DiskIO",
             ], path: "Tests/ObjectStorageSuite", swiftSettings: swiftSettings),
         // A model volume with its history; for the tests of several rooms.
         .target(

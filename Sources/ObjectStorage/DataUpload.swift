@@ -61,33 +61,66 @@ final class DataUpload {
 
     // MARK: - in one put
 
-    /// Puts all of it at once; when it returns, an object of these bytes is there.
-    func put(_ body: ByteBuffer, sha256: String, _ pace: Pace) throws(ShipError) {
+    /// A put of all bytes that is under way.
+    struct Whole {
+        fileprivate var started: ObjectClient.Started
+        fileprivate var body: ByteBuffer
+        /// What may not go yet.
+        fileprivate var rest: ByteBuffer
+        fileprivate var sha256: String
+
+        /// Whether all bytes may go.
+        var isFed: Bool { rest.readableBytes == 0 }
+        /// Whether the answer is there, or the failure.
+        var isAnswered: Bool { started.pending.isAnswered }
+
+        func cancel() { started.pending.cancel() }
+
+        /// Lets the next bytes go.
+        mutating func feed(_ pace: Pace) throws(ShipError) {
+            let count = min(rest.readableBytes, ObjectTransport.pieceBytes)
+            try pace(count)
+            guard let feed = started.pending.feed else { return }
+            if let piece = rest.readSlice(length: count) { feed.add(piece) }
+            if isFed { feed.end() }
+        }
+    }
+
+    /// Begins to put all of it at once; nothing goes before it is fed.
+    func begin(_ body: ByteBuffer, sha256: String) -> Whole {
+        let request = client.putRequest(place.key, body, options(sha256, isCreateOnly: true))
+        let started = client.begin(request, isFed: true)
+        if body.readableBytes == 0 { started.pending.feed?.end() }
+        return Whole(started: started, body: body, rest: body, sha256: sha256)
+    }
+
+    private func options(_ sha256: String, isCreateOnly: Bool) -> ObjectClient.PutOptions {
+        var options = ObjectClient.PutOptions()
+        options.isCreateOnly = isCreateOnly
+        options.metadata = [(Self.tagName, place.tag), (Self.hashName, sha256)]
+        options.hash = sha256
+        options.isPaced = place.isPaced
+        return options
+    }
+
+    /// Waits for a put that was begun and fed; when it returns, an object of these bytes is there.
+    func finish(_ whole: Whole) throws(ShipError) {
+        let (body, sha256) = (whole.body, whole.sha256)
+        var outcome = try client.outcome(ofPut: client.settle(whole.started))
         while true {
-            var options = ObjectClient.PutOptions()
-            options.isCreateOnly = true
-            options.metadata = [(Self.tagName, place.tag), (Self.hashName, sha256)]
-            options.hash = sha256
-            options.isPaced = place.isPaced
-            var outcome = try client.outcome(
-                ofPut: send(client.putRequest(place.key, body, options), pace))
             if outcome == .unsupported {
                 // Keys are for these bytes only: without the condition nothing is lost.
-                options.isCreateOnly = false
-                outcome = try client.outcome(
-                    ofPut: client.call(client.putRequest(place.key, body, options)))
+                let request = client.putRequest(
+                    place.key, body, options(sha256, isCreateOnly: false))
+                outcome = try client.outcome(ofPut: client.call(request))
             }
             if outcome == .made { return }
             if try isThere(UInt64(body.readableBytes), sha256: sha256) { return }
             rename()
+            outcome = try client.outcome(
+                ofPut: client.call(
+                    client.putRequest(place.key, body, options(sha256, isCreateOnly: true))))
         }
-    }
-
-    /// Sends a request's body as `pace` allows.
-    private func send(
-        _ request: ObjectClient.Request, _ pace: Pace
-    ) throws(ShipError) -> WireAnswer {
-        try client.settle(begin(request, pace))
     }
 
     private func begin(

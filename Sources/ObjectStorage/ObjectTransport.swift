@@ -90,6 +90,9 @@ final class PendingAnswer: Sendable {
         (self.exchange, self.task, self.feed) = (exchange, task, feed)
     }
 
+    /// Whether waiting is over already.
+    var isAnswered: Bool { exchange.isOver }
+
     /// Blocks until it is there or nothing moved for so long. Whatever comes after a throw is
     /// dropped.
     func answer(

@@ -70,7 +70,9 @@ final class ObjectUpload: SegmentUpload {
                 if part.readableBytes > 0 { try put.upload.add(part) { _ in } }
                 try put.upload.complete()
             } else {
-                try put.upload.put(part, sha256: put.sha256) { _ in }
+                var whole = put.upload.begin(part, sha256: put.sha256)
+                while !whole.isFed { try whole.feed { _ in } }
+                try put.upload.finish(whole)
             }
             _ = try put.enter(facts, mayBeThere: false) { Self.following($0, facts) }
             isDone = true

@@ -22,7 +22,6 @@ final class SegmentPut {
     private var head: [UInt8] = []
     /// Below the volume's prefix.
     private var object: String
-    private var isHeld = true
 
     /// `tag` is the same for the same bytes, and for no others.
     init(
@@ -47,6 +46,9 @@ final class SegmentPut {
     }
 
     deinit { volume.release(object) }
+
+    /// Gives up what was sent.
+    func abandon(keepingParts: Bool) { upload.abandon(keepingParts: keepingParts) }
 
     /// 16 hexadecimal digits that stand for a text.
     private static func short(_ text: String) -> String {

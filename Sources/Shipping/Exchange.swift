@@ -126,6 +126,13 @@ package final class Exchange: @unchecked Sendable {
         return true
     }
 
+    /// Whether the end of the answer is there, or a failure.
+    package var isOver: Bool {
+        condition.lock()
+        defer { condition.unlock() }
+        return isEnded || failure != nil
+    }
+
     /// Waits for the end of the answer.
     package func answer(
         idleSeconds: Int64, isCancelled: () -> Bool

@@ -23,8 +23,26 @@ public protocol ShipTarget: AnyObject, Sendable {
         _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) -> CommitReply
 
+    /// The same, and told of what will most likely follow: the remote may send of it already what
+    /// does no harm if it does not. That is paced as well.
+    func put(
+        _ shipment: Shipment, next: [Shipment], pace: (Int) throws(ShipError) -> Void
+    ) throws(ShipError) -> CommitReply
+
+    /// So many shipments are of use as `next`.
+    var nextMax: Int { get }
+
     /// How busy the remote said it was in its last answer, 0 to 1; nil: it never said.
     var load: Double? { get }
+}
+
+extension ShipTarget {
+    /// One after the other.
+    public func put(
+        _ shipment: Shipment, next: [Shipment], pace: (Int) throws(ShipError) -> Void
+    ) throws(ShipError) -> CommitReply { try put(shipment, pace: pace) }
+
+    public var nextMax: Int { 0 }
 }
 
 /// One segment on its way.

@@ -45,10 +45,35 @@ extension Shipper {
                     snapshot: memory.snapshotLSN.map { LSN($0) }))
         } catch { throw ShipTrouble(error) }
         do throws(ShipPlanError) {
-            return try plan.next(history)
+            let step = try plan.next(history)
+            work.following = following(step, plan, history)
+            return step
         } catch {
             throw trouble(error)
         }
+    }
+
+    /// What comes behind a step, as far as that is segments as they are: the head behind each of
+    /// them is known.
+    private func following(
+        _ step: ShipStep?, _ plan: ShipPlan, _ history: HistoryCatalogue
+    ) -> [Following] {
+        var (step, plan) = (step, plan)
+        var found: [Following] = []
+        while found.count < target.nextMax, case .segment(let segment, _, _)? = step,
+            segment.name.kind != .snapshot
+        {
+            let own =
+                segment.name.kind == .log
+                ? segment.footer.digest : segment.footer.header.predecessor
+            plan.head = VolumeReply.Head(
+                lsn: segment.last.lsn.rawValue, wallNanoseconds: segment.last.wallNanoseconds,
+                digest: own == .none ? nil : "\(plan.outside(own))")
+            step = try? plan.next(history)
+            guard case .segment(let next, let after, let isGap)? = step else { break }
+            found.append(Following(segment: next, after: after, isGap: isGap))
+        }
+        return found
     }
 
     /// Bounds the memory of a merge in a mount to some 50 MiB.
@@ -90,7 +115,8 @@ extension Shipper {
     func carry(_ step: ShipStep) throws(ShipTrouble) {
         switch step {
         case .segment(let segment, let after, let isGap):
-            try send(segment, from: journal.store, after: after, isGap: isGap)
+            try send(
+                segment, from: journal.store, after: after, isGap: isGap, next: work.following)
         case .merge(let merge, let after):
             let segment = try spooled(merge.name) { spool throws(HistoryError) in
                 try merge.write(from: journal.store, into: spool) { _ throws(HistoryError) in
@@ -179,12 +205,15 @@ extension Shipper {
 
     private func send(
         _ segment: CataloguedSegment, from store: any SegmentStore, after: SegmentDigest?,
-        isGap: Bool
+        isGap: Bool, next: [Following] = []
     ) throws(ShipTrouble) {
         let shipment: Shipment
         do throws(StoreError) {
             shipment = try work.sealing.shipment(segment, in: store, after: after, isGap: isGap)
         } catch { throw .ship(.source(error)) }
+        let later = next.compactMap {
+            try? work.sealing.shipment($0.segment, in: store, after: $0.after, isGap: $0.isGap)
+        }
         var done: UInt64 = 0
         let total = shipment.byteCount
         note(sending: shipment.name, done, total)
@@ -192,7 +221,7 @@ extension Shipper {
         setup.traffic.add(body: 0, isRequest: true)
         let reply: CommitReply?
         do throws(ShipError) {
-            reply = try target.put(shipment) { count throws(ShipError) in
+            reply = try target.put(shipment, next: later) { count throws(ShipError) in
                 try pace(count)
                 done += UInt64(count)
                 note(sending: shipment.name, min(done, total), total)

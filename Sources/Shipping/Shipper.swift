@@ -85,6 +85,13 @@ public final class Shipper: Sendable {
     /// Only for the thread that turns.
     let work: Work
 
+    /// A segment whose turn has not come yet.
+    struct Following {
+        var segment: CataloguedSegment
+        var after: SegmentDigest?
+        var isGap: Bool
+    }
+
     /// What the turning thread keeps.
     final class Work: @unchecked Sendable {
         // @unchecked: reached only by the one thread that calls `turn` or `run`.
@@ -96,6 +103,8 @@ public final class Shipper: Sendable {
         var spool: (any SegmentStore)?
         var spooled: CataloguedSegment?
         var lookedAt: Int64?
+        /// Segments of the local store that follow the one that is sent, if nothing comes between.
+        var following: [Following] = []
         /// Refusals of what was sent, in a row.
         var conflicts = 0
 

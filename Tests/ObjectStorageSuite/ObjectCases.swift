@@ -4,6 +4,7 @@
 import BlockModel
 import Foundation
 import History
+import HistoryModel
 import LogFormat
 import ObjectStorage
 import SegmentStoreSuite
@@ -40,6 +41,8 @@ public struct ObjectCase: Sendable, CustomStringConvertible {
             ObjectCase(description: "many entries, a checkpoint, a short way", run: checkpoints),
             ObjectCase(description: "pruned, hidden, swept", run: prunedAndSwept),
             ObjectCase(description: "leases hold the sweep back", run: leased),
+            ObjectCase(description: "thinned by the ladder, as everywhere", run: thinned),
+            ObjectCase(description: "several segments under way", run: severalUnderWay),
             ObjectCase(description: "the probe finds create-only puts", run: probed),
         ]
 }
@@ -342,15 +345,4 @@ private func leased(_ place: ObjectPlace) throws {
     try expect(isGone, "it is given back")
     let free = try volume.sweep(now: later)
     try expect(free.deletedObjects == 1 && free.waiting == 0, "then it goes: \(free)")
-}
-
-private func probed(_ place: ObjectPlace) throws {
-    let report = try ObjectProbe.run(try place.client(place.freshPrefix()), rounds: 8)
-    try expect(report.createOnly == .honoured, "create-only puts: \(report)")
-    try expect(report.raceRounds == 8 && report.raceWinnersMax == 1, "in races: \(report)")
-    try expect(report.isUsable && report.isGuarded, "enough for logdisk: \(report)")
-    try expect(report.metadata == .honoured, "metadata comes back: \(report)")
-    try expect(report.listAfterWrite == .honoured, "listings show it: \(report)")
-    try expect(report.deletes == .honoured, "deletions: \(report)")
-    try expect(abs(report.clockDifferenceSeconds ?? 0) < 600, "the clock: \(report)")
 }

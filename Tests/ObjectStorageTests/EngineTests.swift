@@ -101,7 +101,7 @@ extension ObjectEngine {
                         head = reply.head
                         wanted[source.name] = source.bytes
                         break
-                    } catch let error as ShipError {
+                    } catch {
                         failures += 1
                         guard failures < 200 else { throw error }
                         if isDead.exchange(false, ordering: .relaxed) {

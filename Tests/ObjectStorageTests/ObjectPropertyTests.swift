@@ -120,7 +120,8 @@ import Testing
                 head = try target.put(source.shipment(after: head)) { _ in }.head
                 acknowledged[source.name] = source.bytes
                 uncertain = nil
-            } catch let error as ShipError where Self.isPassing(error) {
+            } catch {
+                guard Self.isPassing(error) else { throw error }
                 uncertain = source
             }
         }

@@ -222,6 +222,47 @@ import Testing
         #expect(after.repeats == 0)
     }
 
+    /// While the answer to a put is on the way, the bytes of the next segments go: the store holds
+    /// its first answer back until it has seen them. Entries come in order all the same.
+    @Test func nextBytesGoWhileAnAnswerIsAwaited() throws {
+        let server = try FakeObjectServer()
+        let (target, maker, head) = try Self.base(server, 78)
+        let sources = (0..<4).map { _ in MemorySource(maker.log(records: 2, bytes: 700_000)) }
+        let seen = Mutex(0)
+        let arrived = DispatchSemaphore(value: 0)
+        server.with {
+            $0.fault = { request in
+                guard request.method == "PUT", request.key?.contains("/segments/") ?? false else {
+                    return nil
+                }
+                let number = seen.withLock {
+                    $0 += 1
+                    return $0
+                }
+                if number > 1 {
+                    arrived.signal()
+                } else {
+                    for _ in 0..<3 { _ = arrived.wait(timeout: .now() + 60) }
+                }
+                return nil
+            }
+        }
+        var shipments = sources.map { $0.shipment() }
+        shipments[0].after = sources[0].shipment(after: head).after
+        for i in 1..<4 { shipments[i].after = sources[i - 1].digest }
+        let reply = try target.put(shipments[0], next: Array(shipments[1...])) { _ in }
+        #expect(reply.head?.lsn == sources[0].name.last.rawValue)
+        #expect(seen.withLock { $0 } == 4, "all four were sent")
+        let reader = ObjectStore(try server.place().volume("v", writer: nil))
+        #expect(try reader.list().count == 2, "one entry")
+        for i in 1..<4 {
+            let reply = try target.put(shipments[i], next: Array(shipments[(i + 1)...])) { _ in }
+            #expect(reply.head?.lsn == sources[i].name.last.rawValue)
+        }
+        #expect(seen.withLock { $0 } == 4, "nothing is sent twice")
+        #expect(try reader.list().count == 5)
+    }
+
     /// Listing one of many volumes of a bucket asks for nothing of the others.
     @Test func oneOfManyVolumes() throws {
         let server = try FakeObjectServer()

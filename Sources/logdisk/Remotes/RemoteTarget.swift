@@ -116,10 +116,16 @@ final class ConfiguredTarget: ShipTarget {
 
     func put(
         _ shipment: Shipment, pace: (Int) throws(ShipError) -> Void
+    ) throws(ShipError) -> CommitReply { try put(shipment, next: [], pace: pace) }
+
+    func put(
+        _ shipment: Shipment, next: [Shipment], pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) -> CommitReply {
         defer { _ = usage }  // notes how many there were by now
-        return try made().put(shipment, pace: pace)
+        return try made().put(shipment, next: next, pace: pace)
     }
+
+    var nextMax: Int { remote?.target.nextMax ?? 0 }
 
     /// Nothing is sent for a while.
     func rest() { remote?.rest() }
