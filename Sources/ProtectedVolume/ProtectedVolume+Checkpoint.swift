@@ -45,7 +45,9 @@ extension ProtectedVolume {
             for offset in stride(from: region.lowerBound, to: end, by: Self.pieceBytes) {
                 if isStopping.load(ordering: .relaxed) { return true }
                 let begin = clinux_monotonic_ns()
-                guard writeBack(offset..<min(offset + UInt64(Self.pieceBytes), end)) else { return false }
+                guard writeBack(offset..<min(offset + UInt64(Self.pieceBytes), end)) else {
+                    return false
+                }
                 let nanoseconds = clinux_monotonic_ns() - begin
                 if nanoseconds > Self.cleanNanoseconds, mayTakeItsTime {
                     clinux_sleep_ns(nanoseconds * Self.pauseRatio)
