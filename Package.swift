@@ -96,7 +96,7 @@ let package = Package(
         .target(
             name: "Offsite",
             dependencies: [
-                "ServerAPI", "Shipping", "Spread", "DiskIO", "CLinux",
+                "ServerAPI", "Shipping", "ObjectStorage", "Spread", "DiskIO", "CLinux",
                 .product(name: "Crypto", package: "swift-crypto"),
             ], swiftSettings: swiftSettings),
         // Text of the command line, pure: sizes, durations, times, tables, progress, exit codes,
@@ -216,6 +216,7 @@ let package = Package(
             name: "SpreadTests",
             dependencies: [
                 "CLinux", "DiskIO", "Spread", "Offsite", "ServerAPI", "Shipping", "LogServer",
+                "ObjectStorage", "ObjectEngines",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: swiftSettings),

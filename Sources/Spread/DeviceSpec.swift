@@ -14,6 +14,8 @@ public struct DeviceSpec: Hashable, Sendable {
         case https
         /// The same without TLS; on this machine only.
         case http
+        /// Object storage.
+        case s3
         /// A tape drive, or a file like one.
         case stream
         /// A write-once optical image.
@@ -25,9 +27,12 @@ public struct DeviceSpec: Hashable, Sendable {
     public var driver: Driver
     /// Without driver and options: for `https` what follows the colon, `//HOST:PORT/NAME`.
     public var address: String
-    /// The URL where it is a log server; nil where it is a place in the file system.
+    /// The URL where it is a remote; nil where it is a place in the file system.
     public var url: String? {
-        driver == .https || driver == .http ? "\(driver.rawValue):\(address)" : nil
+        switch driver {
+        case .https, .http, .s3: "\(driver.rawValue):\(address)"
+        case .dir, .stream, .iso: nil
+        }
     }
     /// In bytes.
     public var capacity: UInt64?
@@ -43,6 +48,7 @@ public struct DeviceSpec: Hashable, Sendable {
     public static func optionNames(of driver: Driver) -> [String] {
         switch driver {
         case .https, .http: ["token-file", "ca"]
+        case .s3: ["endpoint", "region", "path-style", "credentials", "ca"]
         case .dir, .stream, .iso: []
         }
     }

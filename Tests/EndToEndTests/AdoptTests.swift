@@ -227,7 +227,5 @@ extension EndToEnd {
                 try new.verify()
             }
         }
-
-        private func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     }
 }

@@ -41,6 +41,8 @@ enum Machine {
     }
 }
 
+func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
 /// Skips the test, with the reason, where something is missing; in CI lets it run and fail.
 func needs(_ tools: String...) -> ConditionTrait {
     let missing = Machine.missing(tools + ["fuse", "logdisk"])

@@ -97,17 +97,27 @@ final class FaultyDevice: BackupDevice, @unchecked Sendable {
 }
 
 /// What a world's devices are.
-enum DeviceKind: CaseIterable { case folder, server }
+enum DeviceKind: CaseIterable {
+    case folder, server
+    /// On a real object storage.
+    case object
+
+    static var allCases: [DeviceKind] {
+        [.folder, .server] + (ServedBucket.isHere ? [.object] : [])
+    }
+}
 
 final class SpreadWorld {
     let folder: String
     let kind: DeviceKind
     private var served: ServedWorld?
+    private var bucket: ServedBucket?
     var source: String { folder + "/source" }
 
     init(_ kind: DeviceKind = .folder) throws {
         self.kind = kind
         served = kind == .server ? try ServedWorld() : nil
+        bucket = kind == .object ? try ServedBucket() : nil
         var template = Array("/tmp/logdisk-spread.XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -144,6 +154,7 @@ final class SpreadWorld {
     /// Another object for each caller: one writes, others read.
     func plainDevice(_ name: String) throws -> BackupDevice {
         if let served { return try served.device(name, called: "dir:" + name) }
+        if let bucket { return try bucket.device(name, called: "dir:" + name) }
         let path = path(name)
         if !FileManager.default.fileExists(atPath: path) { try #require(mkdir(path, 0o755) == 0) }
         return FolderDevice(name: "dir:" + name, folder: path)
@@ -156,6 +167,7 @@ final class SpreadWorld {
     /// A fresh start: the devices are empty.
     func clearDevices() throws {
         if kind == .server { served = try ServedWorld() }
+        if kind == .object { bucket = try ServedBucket() }
         for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
         where name != "source" { try? FileManager.default.removeItem(atPath: path(name)) }
     }

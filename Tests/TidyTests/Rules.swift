@@ -43,7 +43,10 @@ enum Rules {
             "Foundation",
         ],
         "Spread": ["CommandText", "DiskIO", "CLinux", "Crypto", "Foundation"],
-        "Offsite": ["ServerAPI", "Shipping", "Spread", "DiskIO", "CLinux", "Crypto"],
+        "Offsite": [
+            "ServerAPI", "Shipping", "ObjectStorage", "Spread", "DiskIO", "CLinux", "Crypto",
+            "Foundation",
+        ],
         "logdisk": [
             "CommandText", "BlockModel", "DiskIO", "LogFormat", "WriteLog", "ProtectedVolume",
             "History", "ServerAPI", "LogServer", "Shipping", "ObjectStorage", "Spread",

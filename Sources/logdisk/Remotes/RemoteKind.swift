@@ -51,6 +51,15 @@ enum RemoteKind: Sendable {
         }
     }
 
+    /// What to do when what was named is not there.
+    var missingHint: String {
+        switch self {
+        case .logServer: "logdisk remote add VOL NAME URL makes a volume there, from its machine"
+        case .objectStorage:
+            "look at the name, --endpoint and --region; logdisk makes no buckets"
+        }
+    }
+
     /// What to do when it refuses.
     var accessHint: String {
         switch self {

@@ -1,6 +1,7 @@
 // From a remote's settings to what speaks to it. That is made anew when a shipper attaches:
 // secrets, certificates and key are read again then, so that new ones count.
 
+import CLinux
 import CommandText
 import Foundation
 import History
@@ -89,7 +90,7 @@ final class ConfiguredTarget: ShipTarget {
 
     /// What was asked since the start; nil where nobody counts.
     var usage: RemoteReport.Usage? {
-        opened.withLock { $0.meter.look($0.remote?.usage) }
+        opened.withLock { $0.meter.look($0.remote?.usage, now: clinux_monotonic_ns()) }
     }
 
     private func made(isNew: Bool = false) throws(ShipError) -> any ShipTarget {
@@ -155,8 +156,8 @@ extension CommandFailure {
             let isMissing = reply.code == .noVolume
             self.init(
                 isMissing ? .noSuchVolume : isRefusal.contains(reply.code) ? .refused : .failed,
-                url, "the remote says no",
-                cause: reply.what, hint: reply.hint)
+                url, "the remote says no", cause: reply.what,
+                hint: reply.hint ?? (isMissing ? RemoteKind(url: url).missingHint : nil))
         case .source(let failure): self.init(failure, object: url)
         case .stopped: self = .interrupted
         }

@@ -4,6 +4,7 @@
 import CommandText
 import DiskIO
 import Foundation
+import ObjectStorage
 import Offsite
 import Shipping
 import Spread
@@ -58,6 +59,7 @@ enum SpreadPlaces {
         case .iso:
             return OpticalDevice(name: spec.name, image: spec.address, capacity: spec.capacity)
         case .https, .http: return try server(spec)
+        case .s3: return try bucket(spec)
         }
     }
 
@@ -78,6 +80,40 @@ enum SpreadPlaces {
             throw CommandFailure(
                 .usage, spec.name, error.what,
                 hint: error.hint ?? "https://HOST:PORT/NAME?token-file=FILE&ca=FILE")
+        }
+    }
+
+    /// Nothing is sent yet.
+    private static func bucket(_ spec: DeviceSpec) throws(CommandFailure) -> BackupDevice {
+        let options = spec.driverOptions
+        var object = ObjectOptions()
+        (object.endpoint, object.region) = (options["endpoint"], options["region"])
+        object.credentials = options["credentials"]
+        object.pathStyle = try flag(options["path-style"], "path-style", spec)
+        var place = RemotePlace(url: spec.url ?? "")
+        place.object = object.settings
+        place.caFiles = options["ca"].map { [PathText.canonical($0)] } ?? []
+        do throws(RemoteSetupError) {
+            return try ObjectDevice(
+                name: spec.name, ObjectURL(place.url),
+                access: place.objectAccess { Interruption.isRequested })
+        } catch {
+            throw CommandFailure(
+                .usage, spec.name, error.what,
+                hint: error.hint
+                    ?? "s3://BUCKET/PREFIX?endpoint=URL&region=R&credentials=FILE&path-style=1")
+        }
+    }
+
+    private static func flag(
+        _ text: String?, _ option: String, _ spec: DeviceSpec
+    ) throws(CommandFailure) -> Bool {
+        switch text {
+        case nil, "0"?, "no"?: return false
+        case "1"?, "yes"?: return true
+        default:
+            throw CommandFailure(
+                .usage, spec.name, "\(option) is 1 or 0", hint: "\(option)=1")
         }
     }
 

@@ -60,7 +60,7 @@ struct DevicePlace {
         if let url = spec.url {
             path = nil
             info = nil
-            address = (try? RemoteURL(url)).map { "\($0)" } ?? url
+            address = (try? RemotePlace(url: url).canonicalURL()) ?? url
             return
         }
         let path = PathText.canonical(spec.address)

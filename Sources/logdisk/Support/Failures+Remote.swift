@@ -46,9 +46,10 @@ extension CommandFailure {
             case .leased: .inUse
             default: .failed
             }
+        let kind = RemoteKind(url: object)
         self.init(
-            status, object, "\(RemoteKind(url: object).words) says no", cause: reply.what,
-            hint: reply.hint)
+            status, object, "\(kind.words) says no", cause: reply.what,
+            hint: reply.hint ?? (reply.code == .noVolume ? kind.missingHint : nil))
     }
 }
 

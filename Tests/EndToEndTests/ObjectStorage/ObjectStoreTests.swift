@@ -171,7 +171,7 @@ extension EndToEnd {
                     try fill(volume.disk, with: "\(i)", count: 1 << 20)
                     try Self.settle(volume)
                 }
-                eventually("something is pruned") {
+                try eventually("something is pruned") {
                     // It becomes due with what is written after.
                     try fill(volume.disk, with: "more", count: 4096)
                     try Self.settle(volume)
