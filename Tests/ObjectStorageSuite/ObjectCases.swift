@@ -124,7 +124,7 @@ private func isNotSentAgain(_ place: ObjectPlace) throws {
     try expect(second.wasThere && second.head == reply.head, "it is known")
     try expect(paced == 0, "no byte goes over")
     // Other bytes of that name.
-    let other = SegmentMaker(seed: 33)
+    let other = SegmentMaker(seed: 133)
     let fork = MemorySource(other.log(records: 5, bytes: 50_000))
     let error = try failure("other bytes") { _ = try again.put(fork.shipment()) { _ in } }
     try expect(isRejected(error, .exists), "other bytes are not taken: \(error)")

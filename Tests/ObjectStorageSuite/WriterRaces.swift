@@ -33,8 +33,8 @@ public enum WriterRaces {
             // The same LSNs, other bytes: a fork if both were taken.
             let head = current
             let makers = [
-                maker.fork(seed: UInt64(2 * round + 1000)),
-                maker.fork(seed: UInt64(2 * round + 1001)),
+                maker.fork(seed: UInt64(4 * round + 1000)),
+                maker.fork(seed: UInt64(4 * round + 1002)),
             ]
             let sources = makers.map { MemorySource($0.log(records: 1, bytes: 600)) }
             let generation = try volumes[0].state()?.generation ?? 0

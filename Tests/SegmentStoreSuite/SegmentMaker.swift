@@ -16,7 +16,7 @@ public final class SegmentMaker {
 
     public init(seed: UInt64) { state = seed | 1 }
 
-    /// Another one that goes on from here with other bytes.
+    /// Another one that goes on from here with other bytes. Seeds count without their lowest bit.
     public func fork(seed: UInt64) -> SegmentMaker {
         let other = SegmentMaker(seed: seed)
         other.last = last
