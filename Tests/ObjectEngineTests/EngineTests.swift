@@ -1,6 +1,6 @@
 // The engines themselves: what logdisk relies on is there, and what the page on object storage says
-// of them is true. Nothing of logdisk's own client is used. A kind that is not here is skipped; with
-// CI set in the environment it fails.
+// of them is true. Nothing of logdisk's own client is used. A kind that is not here is skipped;
+// with CI set in the environment it fails.
 
 import Foundation
 import ObjectEngines

@@ -157,8 +157,8 @@ enum Ceph {
             "osd\(number)", ["ceph-osd", "-f", "-i", "\(number)"], environment: environment(host))
     }
 
-    /// Waits for the OSDs by itself. The reader is a part of the writer that may only read: whatever
-    /// the writer has, it sees.
+    /// Waits for the OSDs by itself. The reader is a part of the writer that may only read:
+    /// whatever the writer has, it sees.
     private static func makeUser(
         _ host: EngineHost, writer: ObjectEngine.Key, reader: ObjectEngine.Key
     ) throws(EngineFailure) {

@@ -1,6 +1,6 @@
-// The folder of one engine and the processes in it. A watchdog, started before anything else, clears
-// both when its pipe ends: at the end of the test process, also when that is killed. It finds the
-// processes by a word in their environment, so none has to be told to it. Threads: any.
+// The folder of one engine and the processes in it. A watchdog, started before anything else,
+// clears both when its pipe ends: at the end of the test process, also when that is killed. It
+// finds the processes by a word in their environment, so none has to be told to it. Threads: any.
 
 import Foundation
 import Synchronization

@@ -1,8 +1,8 @@
 // Stands between a client and an object store over plain HTTP, reads the requests, and does to each
 // what a plan says: the store is busy, an answer is lost after the work was done, a body is cut or
-// comes back changed. `Proxy` (RawSockets) does the same to bytes without knowing requests. The Host
-// header is passed on as it is, so signatures stay right. Threads: one for each connection; the plan
-// is called on it.
+// comes back changed. `Proxy` (RawSockets) does the same to bytes without knowing requests. The
+// Host header is passed on as it is, so signatures stay right. Threads: one for each connection;
+// the plan is called on it.
 
 import Foundation
 import RawSockets

