@@ -19,7 +19,8 @@ public struct RequestMeter: Sendable {
         if let usage { before = Self.sum(before, usage) }
     }
 
-    /// All that was counted, of which `usage` is what the present client did; nil where none counts.
+    /// All that was counted, of which `usage` is what the present client did; nil where none
+    /// counts.
     public mutating func look(_ usage: RemoteReport.Usage?, now: Int64) -> RemoteReport.Usage? {
         guard let usage else { return nil }
         var all = Self.sum(before, usage)

@@ -1,6 +1,6 @@
-// The bytes of one data object on their way: small ones in one put, larger ones in parts, several at
-// once. Memory is bounded by the parts that are under way. What becomes of the object is not known
-// here: without an entry of the chain it is nothing.
+// The bytes of one data object on their way: small ones in one put, larger ones in parts, several
+// at once. Memory is bounded by the parts that are under way. What becomes of the object is not
+// known here: without an entry of the chain it is nothing.
 //
 //   add(part) ──► begin (when there is room: otherwise wait for the oldest) ──► … ──► finish
 //

@@ -1,7 +1,7 @@
 // The keys that requests are signed with, and where they are looked for. In this order: the file
 // that was named · AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN · the profile file
-// (AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials; the section AWS_PROFILE or `default`). A named
-// file has the form of a profile file, or is JSON: {"access_key": …, "secret_key": …,
+// (AWS_SHARED_CREDENTIALS_FILE or ~/.aws/credentials; the section AWS_PROFILE or `default`). A
+// named file has the form of a profile file, or is JSON: {"access_key": …, "secret_key": …,
 // "session_token": …}. What is found is never printed: not in errors, not by `description`.
 
 import Foundation

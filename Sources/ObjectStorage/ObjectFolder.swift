@@ -1,6 +1,6 @@
-// Plain objects below a prefix, for what is no volume: backup sets (Offsite/ObjectDevice.swift). What
-// an object is for, and in which order things are made, its owner knows; here is only how its bytes
-// go there and come back. Names are ours: no user's text is in them.
+// Plain objects below a prefix, for what is no volume: backup sets (Offsite/ObjectDevice.swift).
+// What an object is for, and in which order things are made, its owner knows; here is only how its
+// bytes go there and come back. Names are ours: no user's text is in them.
 //
 // Threads: any that may block.
 
@@ -37,8 +37,8 @@ public struct ObjectFolder: Sendable {
         try client.get(client.url.key(name))
     }
 
-    /// Fills the front of `target`, which is not empty, with what there is at `offset`; fewer bytes,
-    /// or none, at the end. `.rejected(.missing)` where there is no such object.
+    /// Fills the front of `target`, which is not empty, with what there is at `offset`; fewer
+    /// bytes, or none, at the end. `.rejected(.missing)` where there is no such object.
     public func read(
         _ name: String, into target: UnsafeMutableRawBufferPointer, at offset: UInt64
     ) throws(ShipError) -> Int {
@@ -87,7 +87,8 @@ public final class ObjectFileUpload {
 
     deinit { for one in flying { one.started.pending.cancel() } }
 
-    /// The next part behind the first; every one but the last has `ObjectFolder.partBytes`, or more.
+    /// The next part behind the first; every one but the last has `ObjectFolder.partBytes`, or
+    /// more.
     public func add(_ bytes: [UInt8]) throws(ShipError) {
         try send(bytes, number: nextNumber)
         nextNumber += 1

@@ -1,5 +1,5 @@
-// Who reads what in a bucket: an object per lease, put again by its holder as long as it is held. It
-// is in force for an hour after its last put, by the store's own clock (the time in the listing
+// Who reads what in a bucket: an object per lease, put again by its holder as long as it is held.
+// It is in force for an hour after its last put, by the store's own clock (the time in the listing
 // against the Date of the answer), so nobody's clock matters. A reader whose keys may not write has
 // none, and relies on the grace time of pruned segments.
 

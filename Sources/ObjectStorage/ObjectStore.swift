@@ -1,6 +1,7 @@
 // The segments of a volume in a bucket: what reads a folder of segments reads these. The listing is
-// the fold of the chain, bytes come by ranged gets, tails and what follows forward reads are fetched
-// ahead (Shipping/AheadReader.swift). Whatever arrives is checked by who reads it, as with a folder.
+// the fold of the chain, bytes come by ranged gets, tails and what follows forward reads are
+// fetched ahead (Shipping/AheadReader.swift). Whatever arrives is checked by who reads it, as with
+// a folder.
 //
 // A reader sees the history as it was at its last listing; what is pruned meanwhile stays readable
 // for the grace time.

@@ -1,7 +1,8 @@
-// Carries segments to object storage for the shipper. Bytes are read a part at a time and handed over
-// as `pace` allows. What fits into one put goes at once, and while its answer is on the way the bytes
-// of the next segments go, too: objects without an entry are nothing, so only entries need an order.
-// What is larger goes in parts, several at once, and goes on with the parts that the store has.
+// Carries segments to object storage for the shipper. Bytes are read a part at a time and handed
+// over as `pace` allows. What fits into one put goes at once, and while its answer is on the way
+// the bytes of the next segments go, too: objects without an entry are nothing, so only entries
+// need an order. What is larger goes in parts, several at once, and goes on with the parts that the
+// store has.
 //
 //   put(1, next: 2 3)   bytes of 1 ─► bytes of 2 … as long as the answer for 1 is on the way
 //                       ─► answer for 1 ─► entry of 1

@@ -1,6 +1,6 @@
-// HTTP requests to one store, over connections that async-http-client keeps. It carries; it does not
-// sign, repeat or understand. A request is begun without blocking and its answer waited for by a
-// thread that may block: futures of the library end in an Exchange, which has a lock and a
+// HTTP requests to one store, over connections that async-http-client keeps. It carries; it does
+// not sign, repeat or understand. A request is begun without blocking and its answer waited for by
+// a thread that may block: futures of the library end in an Exchange, which has a lock and a
 // condition. So nobody waits on an event loop or a cooperative thread.
 
 import AsyncHTTPClient

@@ -1,5 +1,5 @@
-// A segment that is written front to back straight into a bucket: what ObjectStore.upload gives, for
-// retention and for whoever writes where it reads. Parts go as soon as they are full.
+// A segment that is written front to back straight into a bucket: what ObjectStore.upload gives,
+// for retention and for whoever writes where it reads. Parts go as soon as they are full.
 
 import History
 import LogFormat

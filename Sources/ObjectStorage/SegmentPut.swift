@@ -1,6 +1,6 @@
-// A segment becomes part of the history: its bytes are sent as an object (DataUpload.swift), then an
-// entry of the chain names it. What the segment says of itself is read from its own first and last
-// bytes as they pass, and its digest is checked: nobody at the other end could.
+// A segment becomes part of the history: its bytes are sent as an object (DataUpload.swift), then
+// an entry of the chain names it. What the segment says of itself is read from its own first and
+// last bytes as they pass, and its digest is checked: nobody at the other end could.
 //
 // One thread.
 

@@ -10,7 +10,8 @@
 //   leases/ID                    who reads what (ObjectLease.swift)
 //
 // Invariants:
-//   1. Entry N+1 names the SHA-256 of entry N. Two chains that differ anywhere differ from there on.
+//   1. Entry N+1 names the SHA-256 of entry N. Two chains that differ anywhere differ from there
+// on.
 //   2. An entry is created with `If-None-Match: *`: of all who want number N exactly one gets it.
 //      Whoever did not reads what is there and decides anew. So there is one writer at a time by
 //      the store's atomicity alone, without a clock or a lock: who takes a volume over takes a

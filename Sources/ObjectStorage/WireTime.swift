@@ -1,5 +1,6 @@
 // Times as HTTP and S3 write them, and back: `20150830T123600Z` in x-amz-date, `Sun, 30 Aug 2015
-// 12:36:00 GMT` in Date, `2015-08-30T12:36:00.000Z` in listings. Pure; seconds since 1970-01-01 UTC.
+// 12:36:00 GMT` in Date, `2015-08-30T12:36:00.000Z` in listings. Pure; seconds since 1970-01-01
+// UTC.
 
 package enum WireTime {
     /// As in x-amz-date. Years 1970 to 9999.

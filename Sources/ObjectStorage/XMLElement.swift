@@ -1,6 +1,6 @@
-// The answers of S3 are small XML documents: this reads them into elements with their text. It knows
-// elements, text, entities, comments and CDATA, and skips declarations and attributes; no DTD, no
-// namespaces. Total: whatever the bytes, it ends with a tree or nil. Pure.
+// The answers of S3 are small XML documents: this reads them into elements with their text. It
+// knows elements, text, entities, comments and CDATA, and skips declarations and attributes; no
+// DTD, no namespaces. Total: whatever the bytes, it ends with a tree or nil. Pure.
 
 /// An element: its name without a namespace's prefix, what is in it, and its own text.
 package struct XMLElement: Hashable, Sendable {

@@ -6,8 +6,8 @@
 //   data/ID/MANIFEST       the manifest
 //
 // An object is there whole or not at all, so an item is durable when it is finished; the journal
-// makes it known. A set becomes visible by its own object, which is put once more as `complete` when
-// all else is there. Removing one takes that back first. An item goes up in parts while it is
+// makes it known. A set becomes visible by its own object, which is put once more as `complete`
+// when all else is there. Removing one takes that back first. An item goes up in parts while it is
 // written; the first part waits here until the end, when the header knows the digest.
 //
 // Who writes a set is in its object: a run that finds another's name there has been overtaken and

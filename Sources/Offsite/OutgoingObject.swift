@@ -1,5 +1,5 @@
-// An object on its way to a bucket: parts go as they are full, but for the first, which waits for the
-// head that is known at the end. Holds two parts at most, besides those under way.
+// An object on its way to a bucket: parts go as they are full, but for the first, which waits for
+// the head that is known at the end. Holds two parts at most, besides those under way.
 
 import ObjectStorage
 import Shipping
@@ -23,7 +23,8 @@ final class OutgoingObject {
     func append(_ bytes: UnsafeRawBufferPointer) throws(ShipError) {
         var rest = UnsafeRawBufferPointer(rebasing: bytes[...])
         while !rest.isEmpty {
-            // Only when more comes: the last part may be short, and an object in one put is cheaper.
+            // Only when more comes: the last part may be short, and an object in one put is
+            // cheaper.
             if pending.count == partBytes { try flush() }
             let piece = rest.prefix(partBytes - pending.count)
             pending.append(contentsOf: piece)

@@ -1,4 +1,5 @@
-// More of what a volume in object storage must do: retention, several segments under way, the probe.
+// More of what a volume in object storage must do: retention, several segments under way, the
+// probe.
 
 import BlockModel
 import DiskIO

@@ -1,5 +1,5 @@
-// What the fake object store answers: the requests that logdisk makes, as S3 documents them. Pure but
-// for the clock.
+// What the fake object store answers: the requests that logdisk makes, as S3 documents them. Pure
+// but for the clock.
 
 import Crypto
 import Foundation

@@ -1,5 +1,5 @@
-// The fake store's side of Signature V4: from the request as it came over the wire, by its own code,
-// so that it disagrees where the client is wrong.
+// The fake store's side of Signature V4: from the request as it came over the wire, by its own
+// code, so that it disagrees where the client is wrong.
 
 import Crypto
 import Foundation

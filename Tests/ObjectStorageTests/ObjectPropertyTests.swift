@@ -1,7 +1,7 @@
-// Random lives of a volume at a store whose answers get lost, come late, are cut or changed: whatever
-// happened, all that was acknowledged is there, byte for byte, nothing is there that nobody put, and
-// who was taken over gets nothing in. A failure names its seed; requests run side by side, so that a
-// seed gives the same plan and nearly the same faults.
+// Random lives of a volume at a store whose answers get lost, come late, are cut or changed:
+// whatever happened, all that was acknowledged is there, byte for byte, nothing is there that
+// nobody put, and who was taken over gets nothing in. A failure names its seed; requests run side
+// by side, so that a seed gives the same plan and nearly the same faults.
 
 import BlockModel
 import DiskIO

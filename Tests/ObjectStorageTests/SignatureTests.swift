@@ -116,8 +116,8 @@ import Testing
             payloadHash: one.payloadHash)
         #expect(
             signer.authorization(request, at: time)
-                == "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request,"
-                + " SignedHeaders=\(one.signedHeaders), Signature=\(one.signature)")
+                == "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/"
+                + "aws4_request, SignedHeaders=\(one.signedHeaders), Signature=\(one.signature)")
     }
 
     static let examples: [Case] = [

@@ -177,9 +177,10 @@ struct Create: ParsableCommand {
                     logDirectory: folder.logDirectory, store: store))
         }
         let size = ByteSize(bytes: superblock.volumeBytes)
+        let kept = store.map { ", kept at \($0)" } ?? ""
         Terminal.out(
             """
-            \(volume): a volume of \(size), \(superblock.volume)\(store.map { ", kept at \($0)" } ?? "")
+            \(volume): a volume of \(size), \(superblock.volume)\(kept)
             mount it with: logdisk mount \(volume) MNT
             """)
     }

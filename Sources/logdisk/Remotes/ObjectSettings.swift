@@ -1,5 +1,5 @@
-// How a bucket is reached, as the user said. Kept with a remote's other settings; of the credentials
-// only where they lie.
+// How a bucket is reached, as the user said. Kept with a remote's other settings; of the
+// credentials only where they lie.
 
 import ArgumentParser
 import CommandText

@@ -1,5 +1,5 @@
-// Where a remote lies and what opens it, as the user said: a URL, and paths of files. Secrets are in
-// those files only. The one place that decides by the URL which kind of remote it is.
+// Where a remote lies and what opens it, as the user said: a URL, and paths of files. Secrets are
+// in those files only. The one place that decides by the URL which kind of remote it is.
 
 import ObjectStorage
 import ServerAPI

@@ -1,5 +1,5 @@
-// Volumes that keep their history on a real object storage, with the log and the image here; through
-// kills of the mount and of the gateway, and without a network.
+// Volumes that keep their history on a real object storage, with the log and the image here;
+// through kills of the mount and of the gateway, and without a network.
 
 import CommandText
 import Foundation
