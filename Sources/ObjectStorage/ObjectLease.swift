@@ -24,6 +24,10 @@ public final class ObjectLease: Sendable {
 
     /// Idempotent. The store hears of it soon; the caller does not wait for that.
     public func release() { renewal.stop() }
+
+    /// After `release`: until the store has heard of it, but no longer than that. For processes
+    /// that end: otherwise the lease would be there for its hour.
+    public func waitForEnd(seconds: Double) { renewal.waitForEnd(seconds: seconds) }
 }
 
 extension ObjectVolume {

@@ -56,11 +56,13 @@ private final class HeldID: Sendable {
 
 /// The thread's part of a lease: it does not keep the lease alive, but the lease the thread.
 package final class LeaseRenewal: @unchecked Sendable {
-    // @unchecked: `isStopped` is used under `condition`, `seconds` by the thread only.
+    // @unchecked: `isStopped` and `hasEnded` are used under `condition`, `seconds` by the thread
+    // only.
     private let renew: @Sendable () throws(ShipError) -> Int64
     private let end: @Sendable () -> Void
     private let condition = NSCondition()
     private var isStopped = false
+    private var hasEnded = false
     private var seconds: Int64
 
     /// `renew` gives the seconds that it lives from then on.
@@ -87,6 +89,20 @@ package final class LeaseRenewal: @unchecked Sendable {
             } catch { pause = max(1, seconds / 12) }
         }
         end()
+        condition.lock()
+        hasEnded = true
+        condition.broadcast()
+        condition.unlock()
+    }
+
+    /// Returns when a lease that was stopped is gone there, or after so long.
+    package func waitForEnd(seconds: Double) {
+        let end = Exchange.now() + Int64(seconds * 1e9)
+        condition.lock()
+        defer { condition.unlock() }
+        while !hasEnded, Exchange.now() < end {
+            _ = condition.wait(until: Date(timeIntervalSinceNow: 0.1))
+        }
     }
 
     /// Whether it is stopped.

@@ -16,6 +16,7 @@ enum Entry {
     static func main() {
         do {
             var command = try LogDisk.parseAsRoot()
+            defer { LeaseEnds.wait() }
             try command.run()
         } catch let failure as CommandFailure {
             // A request that was given up because of a signal looks like one without an answer.

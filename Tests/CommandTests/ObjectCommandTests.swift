@@ -62,7 +62,7 @@ import Testing
                 BadInput("\(add) s3://bucket/p --offline", 64, "there are no keys"),
                 BadInput("\(good)", 14, "cannot be used"),
                 BadInput("\(good) --offline --token-file token", 64, "at a log server"),
-                BadInput("\(good) --offline --ca missing", 64, "cannot read certificates"),
+                BadInput("\(keys) keys --endpoint https://h --ca missing", 64, "cannot read cert"),
                 BadInput("\(good) --offline --region a/b", 64, "is not a region"),
                 BadInput("\(good) --offline --object-size 1M", 64, "is out of range"),
                 BadInput("\(good) --offline --object-size much", 64, "is not a size"),

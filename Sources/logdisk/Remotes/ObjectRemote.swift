@@ -7,6 +7,7 @@ import History
 import ObjectStorage
 import ServerAPI
 import Shipping
+import Synchronization
 
 /// Any thread may call; calls block.
 final class ObjectRemote: VolumeRemote {
@@ -43,7 +44,7 @@ final class ObjectRemote: VolumeRemote {
         guard let lease = try volume.lease(request) else {
             throw .refused("the keys may not write at \(volume.label)")
         }
-        return lease
+        return BucketLease(lease)
     }
 
     /// Connections that nobody uses close by themselves.
@@ -59,7 +60,37 @@ final class ObjectRemote: VolumeRemote {
     }
 }
 
-extension ObjectLease: ReadingLease {}
+/// A lease that this process waits for when it ends.
+private final class BucketLease: ReadingLease {
+    private let lease: ObjectLease
+
+    init(_ lease: ObjectLease) { self.lease = lease }
+
+    func release() {
+        lease.release()
+        LeaseEnds.add(lease)
+    }
+}
+
+/// The leases that were given back, and of which the store may not have heard yet.
+enum LeaseEnds {
+    private static let released = Mutex<[ObjectLease]>([])
+    private static let secondsMax = 5.0
+
+    fileprivate static func add(_ lease: ObjectLease) { released.withLock { $0.append(lease) } }
+
+    /// Before the process ends. What a store does not answer by then runs out there.
+    static func wait() {
+        let leases = released.withLock { leases in
+            defer { leases = [] }
+            return leases
+        }
+        let start = ContinuousClock.now
+        for lease in leases {
+            lease.waitForEnd(seconds: secondsMax - start.seconds(to: .now))
+        }
+    }
+}
 
 /// Thins a volume on object storage, and deletes what was pruned long enough ago.
 private final class ObjectPruning: RemoteRetention {

@@ -59,7 +59,7 @@ struct RemotePlace: Hashable, Sendable {
     /// volume, that of the folder does.
     static func url(_ given: String, for folder: String) throws(RemoteSetupError) -> String {
         var text = given
-        while text.hasSuffix("/") { text.removeLast() }
+        while text.hasSuffix("/"), !text.hasSuffix("://") { text.removeLast() }
         let path = text.split(separator: "/", omittingEmptySubsequences: true)
         if path.count == 2, let name = folder.split(separator: "/").last { text += "/\(name)" }
         return try RemotePlace(url: text).canonicalURL()

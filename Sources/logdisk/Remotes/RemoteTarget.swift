@@ -148,7 +148,9 @@ extension CommandFailure {
         case .busy, .full:
             self.init(.unreachable, url, "the remote takes nothing now", cause: error.words)
         case .refused, .fenced:
-            self.init(.refused, url, "the remote refuses", cause: error.words)
+            self.init(
+                .refused, url, "the remote refuses", cause: error.words,
+                hint: RemoteKind(url: url).accessHint)
         case .rejected(let reply):
             let isRefusal: [ErrorReply.Code] = [
                 .unauthenticated, .forbidden, .otherVolume, .fenced,
