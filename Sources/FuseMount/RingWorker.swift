@@ -77,6 +77,7 @@ struct RingWorker: ~Copyable {
     private static let length = EntryReply.page + ServedFile.transferBytesMax
 
     private let rings: Rings
+    private let queue: RingQueue
     private let file: ServedFile
     private let way: EntryReply
     /// A request's first argument, in the entry.
@@ -87,7 +88,7 @@ struct RingWorker: ~Copyable {
     private var keepsLarge = false
 
     /// nil when there is no memory or no io_uring.
-    init?(_ rings: Rings) {
+    init?(_ rings: Rings, _ queue: RingQueue) {
         let memory = mmap(
             nil, Self.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard let memory, memory != MAP_FAILED,
@@ -98,6 +99,7 @@ struct RingWorker: ~Copyable {
             return nil
         }
         self.rings = rings
+        self.queue = queue
         file = rings.file
         way = EntryReply(memory: memory)
         arguments = UnsafeRawPointer(memory + offset)
@@ -117,17 +119,20 @@ struct RingWorker: ~Copyable {
         case ended(Int32)
     }
 
-    /// Answers requests of a queue until the connection or `rings` end. `whenRegistered` is called
-    /// once, when the kernel has the entry or does not take it.
-    mutating func serve(_ queue: Int, whenRegistered: () -> Void) -> End {
+    /// Answers requests of the queue until the connection or `rings` end. `whenRegistered` is
+    /// called once, when the kernel has the entry or does not take it.
+    mutating func serve(whenRegistered: () -> Void) -> End {
         var code = clinux_fuse_entry_register(
-            &entry, UInt16(queue), way.header, way.payload, ServedFile.transferBytesMax)
+            &entry, UInt16(queue.number), way.header, way.payload, ServedFile.transferBytesMax)
+        if code == 0 { queue.isRegistered() }
         whenRegistered()
         if code == 0 { code = clinux_fuse_entry_wait(&entry) }
         guard code == 0 || Self.isEnd(code) else { return .refused(-code) }
         while code == 0 {
             let payloadBytes = Int(way.header.pointee.entry.payload_bytes)
+            queue.begins()
             answer(payloadBytes: payloadBytes)
+            queue.ends()
             let bodyBytes = Int(way.header.pointee.entry.payload_bytes)
             touchedBytes = max(touchedBytes, payloadBytes, bodyBytes)
             if touchedBytes > LargeBuffers.smallBytes, !keepsLarge { shrink(bodyBytes) }

@@ -13,7 +13,8 @@
 // prefers the entry that came back last, so those in excess of what is under way at once sleep.
 // One thread of each queue is bound to the queue's processor, where that may be, and its entry is
 // the first to be used: requests that come one at a time are answered there without waking another
-// processor. The others run where there is room, beside the program that asks.
+// processor. The others run where there is room, beside the program that asks. Few entries serve
+// many requests with fewest wake-ups; where they are held up, a supervisor adds others.
 
 import CFuse
 import CLinux
@@ -25,12 +26,14 @@ import Synchronization
 
 /// The rings of one mount.
 final class Rings: Sendable {
+    /// At the start.
+    private static let entriesPerQueue = 8
     /// More than the kernel lets run in the background, so that held-up writes do not stop reads.
-    private static let entriesPerQueue = 32
+    private static let entriesPerQueueMax = 32
     private static let backgroundMax: UInt16 = 24
     /// Each processor that may ever be there costs `entriesPerQueue` threads; beyond, the
     /// connection and its few threads serve as well.
-    static let processorsMax = 16
+    static let processorsMax = 32
 
     /// What the threads wait for after they are prepared.
     private enum Signal {
@@ -47,12 +50,15 @@ final class Rings: Sendable {
     private let isWanted: Bool
     /// Whom to tell, once, on which way requests come.
     private let listener = Mutex<(@Sendable (FuseTransport) -> Void)?>(nil)
+    let alarm = RingAlarm()
+    let queues: [RingQueue]
     private let threads = Mutex<[pthread_t]>([])
+    private let supervisor = Mutex<pthread_t?>(nil)
     private let failures = Atomic<Int>(0)
     private let isInUse = Atomic<Bool>(false)
-    /// Three futex words: the signal, how many threads are prepared or have failed to, and how many
-    /// are to register before the bound ones. In memory of their own, because the kernel needs
-    /// their address. @unchecked: only used as atomics.
+    /// Four futex words: the signal, how many threads are prepared or have failed to, how many are
+    /// to register before the bound ones, and how many additions have been tried. In memory of
+    /// their own, because the kernel needs their address. @unchecked: only used as atomics.
     nonisolated(unsafe) private let words: UnsafeMutablePointer<Atomic<UInt32>>
 
     init(file: ServedFile, session: Session, isWanted: Bool) {
@@ -60,14 +66,15 @@ final class Rings: Sendable {
         self.session = session
         self.isWanted = isWanted
         stop = isWanted ? clinux_event_open() : -1
-        words = .allocate(capacity: 3)
-        words.initialize(to: Atomic(Signal.wait))
-        (words + 1).initialize(to: Atomic(0))
-        (words + 2).initialize(to: Atomic(0))
+        let alarm = alarm
+        let count = isWanted ? PossibleProcessors.count ?? 0 : 0
+        queues = (0..<count).map { RingQueue($0, alarm) }
+        words = .allocate(capacity: 4)
+        for index in 0..<4 { (words + index).initialize(to: Atomic(0)) }
     }
 
     deinit {
-        words.deinitialize(count: 3)
+        words.deinitialize(count: 4)
         words.deallocate()
         if stop >= 0 { close(stop) }
     }
@@ -105,16 +112,12 @@ final class Rings: Sendable {
     /// Starts a thread with an io_uring for every entry; false, and nothing is left, when that
     /// cannot be.
     func prepare() -> Bool {
-        guard let queues = PossibleProcessors.count, queues <= Self.processorsMax else {
-            return false
-        }
-        let count = queues * Self.entriesPerQueue
-        words[2].store(UInt32(count - queues), ordering: .relaxed)
+        guard 1...Self.processorsMax ~= queues.count else { return false }
+        let count = queues.count * Self.entriesPerQueue
+        words[2].store(UInt32(count - queues.count), ordering: .relaxed)
         for entry in 0..<count {
-            guard
-                startThread(
-                    entry / Self.entriesPerQueue, isBound: entry % Self.entriesPerQueue == 0)
-            else {
+            let queue = queues[entry / Self.entriesPerQueue]
+            guard start(queue, entry % Self.entriesPerQueue == 0 ? .bound : .free) else {
                 failures.wrappingAdd(1, ordering: .relaxed)
                 break
             }
@@ -123,7 +126,7 @@ final class Rings: Sendable {
         while case let ready = words[1].load(ordering: .acquiring), ready < started {
             _ = clinux_futex_wait(address(1), ready, -1)
         }
-        if failures.load(ordering: .relaxed) == 0 { return true }
+        if failures.load(ordering: .relaxed) == 0, startSupervisor() { return true }
         send(Signal.giveUp)
         join()
         return false
@@ -143,6 +146,8 @@ final class Rings: Sendable {
 
     /// Returns when no thread is left. After the workers; also when nothing was begun.
     func end() {
+        alarm.end()
+        if let thread = supervisor.withLock({ $0 }) { pthread_join(thread, nil) }
         if stop >= 0 { clinux_event_raise(stop) }
         join()
     }
@@ -166,71 +171,113 @@ final class Rings: Sendable {
 
     // MARK: the threads
 
-    /// What a thread begins with.
-    private final class Work: Sendable {
-        let rings: Rings
-        let queue: Int
-        let isBound: Bool
-        init(_ rings: Rings, _ queue: Int, isBound: Bool) {
-            (self.rings, self.queue, self.isBound) = (rings, queue, isBound)
-        }
+    /// How an entry came to be.
+    private enum Kind {
+        /// At the start; its thread is bound to the queue's processor.
+        case bound
+        /// At the start.
+        case free
+        /// Later, by the supervisor.
+        case added
     }
 
-    private func startThread(_ queue: Int, isBound: Bool) -> Bool {
+    /// What a thread begins with.
+    private final class Work: Sendable {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+
+    /// nil when the system gives no thread.
+    private static func thread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
         var thread = pthread_t()
-        let work = Unmanaged.passRetained(Work(self, queue, isBound: isBound))
+        let work = Unmanaged.passRetained(Work(body))
         let code = pthread_create(
             &thread, nil,
             { argument in
                 guard let argument else { return nil }
-                let work = Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
-                work.rings.run(work.queue, isBound: work.isBound)
+                Unmanaged<Work>.fromOpaque(argument).takeRetainedValue().body()
                 return nil
             }, work.toOpaque())
         guard code == 0 else {
             work.release()
-            return false
+            return nil
         }
+        return thread
+    }
+
+    private func start(_ queue: RingQueue, _ kind: Kind) -> Bool {
+        guard let thread = Self.thread({ [self] in run(queue, kind) }) else { return false }
         threads.withLock { $0.append(thread) }
         return true
     }
 
-    private func run(_ queue: Int, isBound: Bool) {
+    private func startSupervisor() -> Bool {
+        let thread = Self.thread { [self] in
+            clinux_thread_name("fuse-rings")
+            var supervisor = RingSupervisor(self)
+            supervisor.run()
+        }
+        supervisor.withLock { $0 = thread }
+        return thread != nil
+    }
+
+    /// One entry more, for the supervisor; false when there are enough, or no more can be had.
+    func addEntry(to queue: RingQueue) -> Bool {
+        let before = queue.entryCount
+        guard before < Self.entriesPerQueueMax else { return false }
+        let tried = words[3].load(ordering: .acquiring)
+        guard start(queue, .added) else { return false }
+        while words[3].load(ordering: .acquiring) == tried {
+            _ = clinux_futex_wait(address(3), tried, -1)
+        }
+        return queue.entryCount > before
+    }
+
+    private func run(_ queue: RingQueue, _ kind: Kind) {
         clinux_thread_name("fuse-ring")
         // Where the processor is offline or not for this process, another one does, only slower.
-        if isBound { _ = clinux_bind_thread(Int32(queue)) }
+        if kind == .bound { _ = clinux_bind_thread(Int32(queue.number)) }
         // Whoever sends several requests at once is not interrupted by the first.
         _ = clinux_thread_batch()
-        guard var worker = RingWorker(self) else {
+        guard var worker = RingWorker(self, queue) else {
+            guard kind != .added else { return count(3) }
             failures.wrappingAdd(1, ordering: .relaxed)
-            return isReady()
+            return count(1)
         }
-        isReady()
-        while words[0].load(ordering: .acquiring) == Signal.wait {
-            _ = clinux_futex_wait(address(0), Signal.wait, -1)
-        }
+        if kind != .added { waitForSignal() }
         guard words[0].load(ordering: .acquiring) == Signal.begin else { return }
         // Of two new entries the kernel takes the newer first.
-        while isBound, case let others = words[2].load(ordering: .acquiring), others > 0 {
+        while kind == .bound, case let others = words[2].load(ordering: .acquiring), others > 0 {
             _ = clinux_futex_wait(address(2), others, -1)
         }
-        let end = worker.serve(queue) {
-            guard !isBound else { return }
-            words[2].wrappingSubtract(1, ordering: .releasing)
-            _ = clinux_futex_wake(address(2), Int32.max)
+        let end = worker.serve {
+            switch kind {
+            case .bound: break
+            case .free:
+                words[2].wrappingSubtract(1, ordering: .releasing)
+                _ = clinux_futex_wake(address(2), Int32.max)
+            case .added: count(3)
+            }
         }
         switch end {
         // As long as a queue has none, the kernel sends its requests over the connection.
-        case .refused: failures.wrappingAdd(1, ordering: .relaxed)
-        case .ended(0): break
+        case .refused where kind != .added: failures.wrappingAdd(1, ordering: .relaxed)
+        case .refused, .ended(0): break
         // Whoever waits for that entry's reply would wait for ever.
         case .ended(let code): file.pool.end(code)
         }
     }
 
-    private func isReady() {
-        words[1].wrappingAdd(1, ordering: .releasing)
-        _ = clinux_futex_wake(address(1), 1)
+    private func waitForSignal() {
+        count(1)
+        while words[0].load(ordering: .acquiring) == Signal.wait {
+            _ = clinux_futex_wait(address(0), Signal.wait, -1)
+        }
+    }
+
+    private func count(_ word: Int) {
+        words[word].wrappingAdd(1, ordering: .releasing)
+        _ = clinux_futex_wake(address(word), 1)
     }
 }
 

@@ -75,6 +75,14 @@ final class Session: Sendable {
         }
     }
 
+    /// Makes the kernel send a request that asks for nothing, on this processor. Does not wait.
+    func askForNothing() {
+        isOpen.withLock { isOpen in
+            guard isOpen else { return }
+            _ = fuse_lowlevel_notify_retrieve(pointer, Inode.file, 0, 0, nil)
+        }
+    }
+
     /// Root mounts by the system call, others by fusermount3. Returns the connection.
     private static func mount(
         on mountPoint: String, _ options: MountOptions, isReadOnly: Bool

@@ -44,6 +44,24 @@ import Testing
             #expect(pwrite(file, "on", 2, 0) == 2)
         }
 
+        /// More reads than a queue has entries are held up, all on one processor, and none of them
+        /// comes back: another one that comes up there is answered all the same.
+        @Test func heldUpRequestsStopNoOthers() throws {
+            let test = try TestMount(MemoryDevice(holdFrom: 2 << 20))
+            defer { test.end() }
+            let command = "exec taskset -c 0 dd if='\(test.path)' of=/dev/null bs=4096 count=1 "
+            let readers = try (0..<20).map { index in
+                try Shell(command + "skip=\(512 + index) iflag=direct status=none")
+            }
+            defer { for reader in readers { _ = reader.wait() } }
+            defer { test.device.release() }
+            for reader in readers {
+                while !isWaitingForADisk(reader.process) { usleep(1000) }
+            }
+            let other = try Shell(command + "skip=1 iflag=direct status=none")
+            #expect(other.wait().status == 0)
+        }
+
         /// Asleep in a request to a file system, by what /proc tells.
         private func isWaitingForADisk(_ process: pid_t) -> Bool {
             let call = try? String(contentsOfFile: "/proc/\(process)/syscall", encoding: .utf8)
