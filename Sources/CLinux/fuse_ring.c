@@ -179,14 +179,22 @@ int clinux_event_open(void) {
 
 void clinux_event_raise(int event) { eventfd_write(event, 1); }
 
-int clinux_bind_thread(int processor) {
+pid_t clinux_thread_id(void) { return (pid_t)syscall(SYS_gettid); }
+
+int clinux_bind_thread(pid_t thread, int processor) {
     cpu_set_t allowed, one;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return -errno;
+    if (sched_getaffinity(getpid(), sizeof allowed, &allowed) != 0) return -errno;
     if (processor < 0 || processor >= CPU_SETSIZE) return -EINVAL;
     if (!CPU_ISSET(processor, &allowed)) return -EINVAL;
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
-    return sched_setaffinity(0, sizeof one, &one) == 0 ? 0 : -errno;
+    return sched_setaffinity(thread, sizeof one, &one) == 0 ? 0 : -errno;
+}
+
+int clinux_free_thread(pid_t thread) {
+    cpu_set_t allowed;
+    if (sched_getaffinity(getpid(), sizeof allowed, &allowed) != 0) return -errno;
+    return sched_setaffinity(thread, sizeof allowed, &allowed) == 0 ? 0 : -errno;
 }
 
 int clinux_thread_batch(void) {

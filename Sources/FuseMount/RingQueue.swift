@@ -4,6 +4,10 @@
 import CLinux
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 /// What the supervisor sleeps on. In memory of its own, because the kernel needs its address.
 final class RingAlarm: Sendable {
     private static let calm: UInt32 = 0
@@ -71,6 +75,8 @@ final class RingQueue: Sendable {
     private let state = Atomic<UInt64>(0)
     /// Registered with the kernel.
     private let entries = Atomic<UInt32>(0)
+    /// The thread that is bound to the queue's processor; 0: none.
+    private let bound = Atomic<pid_t>(0)
     /// Two queues never share a cache line.
     private let padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
 
@@ -80,17 +86,30 @@ final class RingQueue: Sendable {
 
     func isRegistered() { entries.wrappingAdd(1, ordering: .sequentiallyConsistent) }
 
-    /// An entry got a request. Sequentially consistent with the supervisor, which becomes calm
-    /// first and looks then.
+    /// An entry got a request. Returns how many have one now. Sequentially consistent with the
+    /// supervisor, which becomes calm first and looks then.
     @inline(__always)
-    func begins() {
+    func begins() -> UInt32 {
         let now = state.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
-        if UInt32(truncatingIfNeeded: now) >= entries.load(ordering: .relaxed) { alarm.raise() }
+        let count = UInt32(truncatingIfNeeded: now)
+        if count >= entries.load(ordering: .relaxed) { alarm.raise() }
+        return count
     }
 
     /// Its answer goes back with the next commit.
     @inline(__always)
     func ends() { state.wrappingAdd(Self.oneAnswered &- 1, ordering: .relaxed) }
+
+    /// Binds the calling thread to the queue's processor, and frees the one that was bound. Where
+    /// the processor is offline or not for this process, another one does, only slower.
+    @inline(never)
+    func bind() {
+        let thread = clinux_thread_id()
+        let before = bound.exchange(thread, ordering: .relaxed)
+        guard before != thread else { return }
+        if before != 0 { _ = clinux_free_thread(before) }
+        _ = clinux_bind_thread(thread, Int32(number))
+    }
 
     // MARK: for the supervisor
 

@@ -69,7 +69,7 @@ struct RingSupervisor {
 
     private func knock(at queue: RingQueue) {
         // Nothing comes up on a processor that is offline.
-        guard clinux_bind_thread(Int32(queue.number)) == 0 else { return }
+        guard clinux_bind_thread(clinux_thread_id(), Int32(queue.number)) == 0 else { return }
         rings.session.askForNothing()
     }
 }

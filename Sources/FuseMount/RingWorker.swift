@@ -74,6 +74,7 @@ struct LargeBuffers: ~Copyable {
 /// One entry at work. Used by its thread only.
 struct RingWorker: ~Copyable {
     private static let headerBytes = MemoryLayout<fuse_in_header>.size
+    private static let requestsUntilBound = 256
     private static let length = EntryReply.page + ServedFile.transferBytesMax
 
     private let rings: Rings
@@ -86,6 +87,8 @@ struct RingWorker: ~Copyable {
     /// How much of the payload's memory has been used since it was last given back.
     private var touchedBytes = 0
     private var keepsLarge = false
+    /// Requests in a row while no other entry of the queue had one.
+    private var requestsAlone = 0
 
     /// nil when there is no memory or no io_uring.
     init?(_ rings: Rings, _ queue: RingQueue) {
@@ -130,7 +133,7 @@ struct RingWorker: ~Copyable {
         guard code == 0 || Self.isEnd(code) else { return .refused(-code) }
         while code == 0 {
             let payloadBytes = Int(way.header.pointee.entry.payload_bytes)
-            queue.begins()
+            if queue.begins() == 1 { isAlone() } else { requestsAlone = 0 }
             answer(payloadBytes: payloadBytes)
             queue.ends()
             let bodyBytes = Int(way.header.pointee.entry.payload_bytes)
@@ -139,6 +142,16 @@ struct RingWorker: ~Copyable {
             code = clinux_fuse_entry_commit(&entry)
         }
         return .ended(Self.isEnd(code) ? 0 : -code)
+    }
+
+    /// One request at a time comes, and to this entry: the kernel prefers the one that came back
+    /// last, whichever that was when many came at once. So it becomes the bound one.
+    @inline(__always)
+    private mutating func isAlone() {
+        requestsAlone += 1
+        guard requestsAlone == Self.requestsUntilBound else { return }
+        requestsAlone = 0
+        queue.bind()
     }
 
     /// Unmounted, or called back.

@@ -13,7 +13,8 @@
 // prefers the entry that came back last, so those in excess of what is under way at once sleep.
 // One thread of each queue is bound to the queue's processor, where that may be, and its entry is
 // the first to be used: requests that come one at a time are answered there without waking another
-// processor. The others run where there is room, beside the program that asks. Few entries serve
+// processor. When many came at once and then one at a time, another entry is the first; its thread
+// is bound instead. The others run where there is room, beside the program that asks. Few entries serve
 // many requests with fewest wake-ups; where they are held up, a supervisor adds others.
 
 import CFuse
@@ -235,8 +236,12 @@ final class Rings: Sendable {
 
     private func run(_ queue: RingQueue, _ kind: Kind) {
         clinux_thread_name("fuse-ring")
-        // Where the processor is offline or not for this process, another one does, only slower.
-        if kind == .bound { _ = clinux_bind_thread(Int32(queue.number)) }
+        switch kind {
+        case .bound: queue.bind()
+        case .free: break
+        // The supervisor is bound, and what it starts with it.
+        case .added: _ = clinux_free_thread(clinux_thread_id())
+        }
         // Whoever sends several requests at once is not interrupted by the first.
         _ = clinux_thread_batch()
         guard var worker = RingWorker(self, queue) else {

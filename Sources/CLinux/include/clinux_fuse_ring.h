@@ -9,6 +9,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 // A flag of INIT: this bit of flags2 (bit 41 of both words), where flags has FUSE_INIT_EXT.
 #define CLINUX_FUSE_OVER_IO_URING_2 (1u << 9)
@@ -60,9 +61,13 @@ int clinux_fuse_entry_commit(struct clinux_fuse_entry *entry);
 // An eventfd for `stop`, which the caller closes, or -errno; and what ends all waiting for it.
 int clinux_event_open(void);
 void clinux_event_raise(int event);
-// Keeps the calling thread on one of the processors that it may use. 0 or -errno (EINVAL: it may
-// not use that one).
-int clinux_bind_thread(int processor);
+// The calling thread.
+pid_t clinux_thread_id(void);
+// Keeps a thread of this process on one of the processors that the first thread may use. 0 or
+// -errno (EINVAL: it may not use that one).
+int clinux_bind_thread(pid_t thread, int processor);
+// Lets it run wherever the first thread may.
+int clinux_free_thread(pid_t thread);
 // Puts the calling thread into the batch class: waking it does not interrupt who woke it.
 int clinux_thread_batch(void);
 // A pointer that each thread has of its own; NULL at first.
