@@ -27,7 +27,7 @@ SIGNING_SHARE_MAX = 0.03
 FIRST_READ_SECONDS_MAX = 1
 # What the client needs besides the parts that are on their way.
 CLIENT_MIB = 64
-MEMORY_MIB_MAX = CLIENT_MIB + CONNECTIONS * PART_MIB
+MEMORY_MIB_MAX = CLIENT_MIB + CONNECTIONS * PART_MIB * 5 // 4
 
 
 def missing():

@@ -14,8 +14,8 @@
 // One thread of each queue is bound to the queue's processor, where that may be, and its entry is
 // the first to be used: requests that come one at a time are answered there without waking another
 // processor. When many came at once and then one at a time, another entry is the first; its thread
-// is bound instead. The others run where there is room, beside the program that asks. Few entries serve
-// many requests with fewest wake-ups; where they are held up, a supervisor adds others.
+// is bound instead. The others run where there is room, beside the program that asks. Few entries
+// serve many requests with fewest wake-ups; where they are held up, a supervisor adds others.
 
 import CFuse
 import CLinux

@@ -20,8 +20,8 @@ public struct ObjectAccess: Sendable {
     public var bind: String?
     /// The user vouches that nobody else ever writes: a store without create-only puts will do.
     public var isSingleWriter = false
-    /// What goes in one request; larger objects go in parts of this size, 5 MiB at least. nil: 8
-    /// MiB.
+    /// Objects that are larger by more than a quarter go in parts of this size, 5 MiB at least.
+    /// nil: 8 MiB.
     public var objectBytes: Int?
     /// So many parts or entries are under way at once.
     public var connections = 8
@@ -54,6 +54,9 @@ public struct ObjectAccess: Sendable {
     var partBytes: Int {
         min(max(objectBytes ?? Self.partBytesUsual, Self.partBytesMin), 1 << 30)
     }
+
+    /// What is not longer goes in one put: a last part of little would cost three requests more.
+    var wholeBytesMax: UInt64 { UInt64(partBytes + partBytes / 4) }
 
     func place() throws(RemoteSetupError) -> ObjectEndpoint {
         let isWord = region.utf8.allSatisfy {

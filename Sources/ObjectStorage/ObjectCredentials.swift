@@ -7,10 +7,6 @@
 import Foundation
 import Shipping
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 /// Keys of an account at a store.
 public struct ObjectCredentials: Hashable, Sendable {
     let accessKey: String
@@ -61,41 +57,12 @@ public struct ObjectCredentials: Hashable, Sendable {
     private static func read(
         _ path: String, profile: String, isJSONAllowed: Bool
     ) throws(RemoteSetupError) -> ObjectCredentials {
-        let text = try content(of: path)
+        let bytes = try SecretFile.bytes("the keys", in: path, bytesMax: bytesMax)
+        let text = String(decoding: bytes, as: UTF8.self)
         if isJSONAllowed, text.drop(while: { $0.isWhitespace }).first == "{" {
             return try json(text, path)
         }
         return try section(profile, of: text, path)
-    }
-
-    private static func content(of path: String) throws(RemoteSetupError) -> String {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else {
-            throw RemoteSetupError(
-                "cannot read the keys in \(path) (\(String(cString: strerror(errno))))")
-        }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw RemoteSetupError("\(path) is not a file with keys")
-        }
-        guard status.st_mode & 0o077 == 0 else {
-            throw RemoteSetupError(
-                "others may read the keys in \(path)", hint: "chmod 600 \(path)")
-        }
-        guard status.st_size <= bytesMax else {
-            throw RemoteSetupError("\(path) is too long for a file with keys")
-        }
-        var bytes = [UInt8](repeating: 0, count: bytesMax)
-        var count = 0
-        while count < bytes.count {
-            let done = bytes.withUnsafeMutableBytes {
-                Glibc.read(descriptor, $0.baseAddress?.advanced(by: count), $0.count - count)
-            }
-            guard done > 0 else { break }
-            count += done
-        }
-        return String(decoding: bytes[..<count], as: UTF8.self)
     }
 
     private struct JSONForm: Decodable {

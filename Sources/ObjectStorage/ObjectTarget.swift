@@ -8,7 +8,7 @@
 //                       ─► answer for 1 ─► entry of 1
 //   put(2, next: 3 4)   the rest of 2's bytes ─► …
 //
-// Memory: `connections` parts at the most.
+// Memory: `connections` parts and a quarter at the most.
 
 import Foundation
 import History
@@ -51,7 +51,7 @@ public final class ObjectTarget: ShipTarget {
         }
         let reply: CommitReply
         do throws(ShipError) {
-            let isWhole = shipment.byteCount <= UInt64(volume.client.access.partBytes)
+            let isWhole = shipment.byteCount <= volume.client.access.wholeBytesMax
             let (put, facts) =
                 isWhole
                 ? try sendWhole(shipment, next, state, pace)
@@ -140,7 +140,7 @@ public final class ObjectTarget: ShipTarget {
         _ pace: (Int) throws(ShipError) -> Void
     ) throws(ShipError) {
         for shipment in next.prefix(nextMax) {
-            guard shipment.byteCount <= UInt64(volume.client.access.partBytes),
+            guard shipment.byteCount <= volume.client.access.wholeBytesMax,
                 state.segments["\(shipment.name)"] == nil, !first.isAnswered
             else { return }
             var one: BegunShipment

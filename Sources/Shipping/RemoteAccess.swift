@@ -35,25 +35,9 @@ public struct RemoteAccess: Sendable {
 
     /// Reads a token: visible ASCII on the first line of `path`, a file of mode 0600 or narrower.
     public static func token(in path: String) throws(RemoteSetupError) -> String {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-        guard descriptor >= 0 else {
-            throw RemoteSetupError(
-                "cannot read the token in \(path) (\(String(cString: strerror(errno))))")
-        }
-        defer { close(descriptor) }
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
-            throw RemoteSetupError("\(path) is not a file with a token")
-        }
-        guard status.st_mode & 0o077 == 0 else {
-            throw RemoteSetupError(
-                "others may read the token in \(path)", hint: "chmod 600 \(path)")
-        }
-        var bytes = [UInt8](repeating: 0, count: 4096)
-        let count = read(descriptor, &bytes, bytes.count)
-        let line = bytes[..<max(0, count)].prefix { $0 != 0x0A && $0 != 0x0D }
-        guard !line.isEmpty, line.count < bytes.count, line.allSatisfy({ (0x21...0x7E) ~= $0 })
-        else {
+        let bytes = try SecretFile.bytes("the token", in: path, bytesMax: 4095)
+        let line = bytes.prefix { $0 != 0x0A && $0 != 0x0D }
+        guard !line.isEmpty, line.allSatisfy({ (0x21...0x7E) ~= $0 }) else {
             throw RemoteSetupError(
                 "there is no token in the first line of \(path)",
                 hint: "logdisk access create prints one")

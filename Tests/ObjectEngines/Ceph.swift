@@ -27,10 +27,10 @@ enum Ceph {
     ) throws(EngineFailure) -> ObjectEngine.Started {
         let host = try EngineHost("ceph")
         do {
-            let ports = try EngineHost.freePorts(2)
-            let (monitor, gateway) = (ports[0], ports[1])
+            let ports = try EngineHost.freePorts(3)
+            let (monitor, gateway, secure) = (ports[0], ports[1], ports[2])
             let id = UUID().uuidString.lowercased()
-            try configure(host, id: id, monitor: monitor, gateway: gateway)
+            try configure(host, id: id, monitor: monitor, gateway: gateway, secure: secure)
             try startMonitor(host, id: id, port: monitor)
             let storage = try startOSDs(host)
             try makeUser(host, writer: writer, reader: reader)
@@ -45,7 +45,7 @@ enum Ceph {
                 }
             }
             return ObjectEngine.Started(
-                host: host, port: gateway,
+                host: host, port: gateway, securePort: secure,
                 running: [.storage: storage, .gateway: try begin(.gateway)], begin: begin)
         } catch {
             let text = try? String(contentsOfFile: host.path("monitor.out"), encoding: .utf8)
@@ -66,7 +66,7 @@ enum Ceph {
 
     /// Proposals of the monitor are not collected for a second each: starting is many of them.
     private static func configure(
-        _ host: EngineHost, id: String, monitor: Int, gateway: Int
+        _ host: EngineHost, id: String, monitor: Int, gateway: Int, secure: Int
     ) throws(EngineFailure) {
         try host.write(
             """
@@ -98,12 +98,15 @@ enum Ceph {
             auth allow insecure global id reclaim = false
             paxos propose interval = 0.05
             paxos min wait = 0.01
-            rgw frontends = beast endpoint=127.0.0.1:\(gateway) tcp_nodelay=1
+            rgw frontends = beast endpoint=127.0.0.1:\(gateway) tcp_nodelay=1 \
+            ssl_endpoint=127.0.0.1:\(secure) ssl_certificate=\(host.certificate) \
+            ssl_private_key=\(host.certificateKey)
 
             """, to: "ceph.conf")
         for name in ["mon", "rgw", "crash"] + osds.map({ "osd\($0)" }) {
             try host.makeFolder(name)
         }
+        try host.makeCertificate()
         let ring = host.path("keyring")
         let all = ["--cap", "osd", "allow *", "--cap", "mgr", "allow *"]
         var entries = [

@@ -113,6 +113,21 @@ final class EngineHost: Sendable {
     }
     private let counter = Atomic<Int>(0)
 
+    // MARK: - TLS
+
+    /// Certificate and key of a server at 127.0.0.1, which is its own authority.
+    var certificate: String { path("certificate.pem") }
+    var certificateKey: String { path("certificate.key") }
+
+    func makeCertificate() throws(EngineFailure) {
+        try run([
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=object storage",
+            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", certificateKey, "-out",
+            certificate,
+        ])
+    }
+
     /// Found by the watchdog.
     private func marked(_ words: [String], _ environment: [String: String]) -> [String] {
         ["env", "-C", folder, "LOGDISK_ENGINE=" + folder]

@@ -55,6 +55,8 @@ public final class ObjectEngine: Sendable, CustomStringConvertible {
     public let kind: Kind
     /// Of the gateway, at 127.0.0.1.
     public let port: Int
+    /// The same over TLS.
+    public let securePort: Int
     public let region = "us-east-1"
     /// May do everything.
     public let writer = Key(access: "LOGDISKWRITER", secret: "writer/secret+0123456789")
@@ -64,6 +66,9 @@ public final class ObjectEngine: Sendable, CustomStringConvertible {
     public let wrong = Key(access: "LOGDISKWRITER", secret: "another/secret+0123456789")
 
     public var endpoint: String { "http://127.0.0.1:\(port)" }
+    public var secureEndpoint: String { "https://127.0.0.1:\(securePort)" }
+    /// The certificate of that one.
+    public var certificateFile: String { host.certificate }
     public var description: String { kind.rawValue }
 
     private let host: EngineHost
@@ -75,6 +80,7 @@ public final class ObjectEngine: Sendable, CustomStringConvertible {
     struct Started {
         var host: EngineHost
         var port: Int
+        var securePort: Int
         /// Only parts that are processes of their own.
         var running: [Part: pid_t]
         var begin: @Sendable (Part) throws(EngineFailure) -> pid_t
@@ -89,7 +95,8 @@ public final class ObjectEngine: Sendable, CustomStringConvertible {
             case .seaweedFS: try SeaweedFS.start(writer: keys.0, reader: keys.1, isApart: isApart)
             case .ceph: try Ceph.start(writer: keys.0, reader: keys.1)
             }
-        (host, port, begin) = (started.host, started.port, started.begin)
+        (host, begin) = (started.host, started.begin)
+        (port, securePort) = (started.port, started.securePort)
         running = Mutex(started.running)
         do {
             try waitUntilReady()
@@ -155,6 +162,10 @@ public final class ObjectEngine: Sendable, CustomStringConvertible {
 
     /// A new, empty bucket; its name.
     public func newBucket(_ options: BucketOption...) throws(EngineFailure) -> String {
+        try newBucket(options)
+    }
+
+    public func newBucket(_ options: [BucketOption]) throws(EngineFailure) -> String {
         let number = buckets.add(1, ordering: .relaxed).newValue
         let name = "bucket-\(getpid())-\(number)"
         var headers: [String: String] = [:]

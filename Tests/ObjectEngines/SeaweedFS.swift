@@ -30,9 +30,12 @@ enum SeaweedFS {
         let volume: [Int]
         let filer: [Int]
         let gateway: [Int]
+        /// Of the gateway, over TLS.
+        let secure: Int
 
         init() throws(EngineFailure) {
-            let free = try EngineHost.freePorts(8)
+            let free = try EngineHost.freePorts(9)
+            secure = free[8]
             (master, volume) = (Array(free[0..<2]), Array(free[2..<4]))
             (filer, gateway) = (Array(free[4..<6]), Array(free[6..<8]))
         }
@@ -65,6 +68,7 @@ enum SeaweedFS {
     ) throws(EngineFailure) {
         try host.makeFolder("data")
         try host.makeFolder("volumes")
+        try host.makeCertificate()
         func identity(_ key: ObjectEngine.Key, _ actions: String) -> String {
             """
             {"name": "\(key.access)", "actions": [\(actions)],
@@ -91,6 +95,8 @@ enum SeaweedFS {
         let gateway = [
             "config=\(host.path("s3.json"))", "localSocket=\(host.path("s3.sock"))",
             "port.iceberg=0", "port.lance=0", "autoCreateBucket=false",
+            "port.https=\(ports.secure)", "cert.file=\(host.certificate)",
+            "key.file=\(host.certificateKey)",
         ]
         var server =
             [program, "-logtostderr=true", "server"] + local + [
@@ -126,7 +132,8 @@ enum SeaweedFS {
         try syncEverything(host, ports, program, process)
         if isApart { running[.gateway] = try begin(.gateway) }
         return ObjectEngine.Started(
-            host: host, port: ports.gateway[0], running: running, begin: begin)
+            host: host, port: ports.gateway[0], securePort: ports.secure, running: running,
+            begin: begin)
     }
 
     /// Tells the filer to have every chunk synced before it is answered, when it listens.

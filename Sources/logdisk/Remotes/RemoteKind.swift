@@ -65,7 +65,8 @@ enum RemoteKind: Sendable {
         switch self {
         case .logServer: "look at --token-file and --ca; logdisk access list STORE at the server"
         case .objectStorage:
-            "look at --credentials and --region, at the clock, and at what the key may do there"
+            "look at --credentials, --region and --ca, at the clock, and at what the key may do "
+                + "there"
         }
     }
 }

@@ -11,10 +11,12 @@ struct TestBucket {
     private let scratch: Scratch
     private let keys: String
 
-    init(_ engine: ObjectEngine, in scratch: Scratch) throws {
+    init(
+        _ engine: ObjectEngine, in scratch: Scratch, _ options: ObjectEngine.BucketOption...
+    ) throws {
         self.engine = engine
         self.scratch = scratch
-        name = try engine.newBucket()
+        name = try engine.newBucket(options)
         keys = try Self.file(engine.writer, in: scratch)
     }
 
@@ -27,6 +29,11 @@ struct TestBucket {
     /// The same with other keys.
     func options(_ key: ObjectEngine.Key) throws -> [String] {
         place + ["--credentials", try Self.file(key, in: scratch)]
+    }
+
+    /// What opens it over TLS, but for the certificate.
+    var secureOptions: [String] {
+        ["--endpoint", engine.secureEndpoint, "--region", engine.region, "--credentials", keys]
     }
 
     /// Where it is, without keys.
@@ -51,10 +58,12 @@ struct TestBucket {
     }
 
     /// The state of a volume there, written out; its digest.
-    func replayed(_ volume: TestVolume, at target: String) throws -> String {
+    func replayed(
+        _ volume: TestVolume, at target: String, _ more: [String] = []
+    ) throws -> String {
         let file = scratch.newPath("far")
         try volume.logdisk(
-            ["replay", url("vol"), "--at", target, "--output", file] + options)
+            ["replay", url("vol"), "--at", target, "--output", file] + options + more)
         return try digest(scratch, file)
     }
 
