@@ -6,13 +6,12 @@ manager and rclone, whichever is faster; replay beside ranged gets of the same o
 """
 import os
 import pathlib
-import re
 import shutil
 import subprocess
-import threading
 import time
 
 from . import engines
+from .children import timed_with_peak
 from .middle import median
 from .shipping import Delay, run
 from .subjects import Logdisk
@@ -98,45 +97,13 @@ def total_bytes(volume):
     return sum(file.stat().st_size for file in segment_files(volume))
 
 
-def timed(command):
-    """Seconds, and the peak memory in MiB, of a command.
-
-    The kernel's own account of a child (ru_maxrss) begins with what this process had before it.
-    """
-    begin = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    peak = 0
-    done = threading.Event()
-
-    def watch():
-        nonlocal peak
-        while not done.wait(0.01):
-            try:
-                text = pathlib.Path(f"/proc/{process.pid}/status").read_text()
-            except (FileNotFoundError, ProcessLookupError):
-                return
-            if text.startswith("Name:\t" + pathlib.Path(command[0]).name[:15]):
-                found = re.search(r"VmHWM:\s+(\d+) kB", text)
-                peak = max(peak, int(found.group(1)) / 1024 if found else 0)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    _, errors = process.communicate()
-    seconds = time.monotonic() - begin
-    done.set()
-    watcher.join()
-    if process.returncode != 0:
-        raise RuntimeError(f"{command[0]}: {errors.decode().strip()}")
-    return seconds, peak
-
-
 def ship(volume, engine, program, name):
     """Seconds and memory of shipping everything to a new place, without what attaching takes."""
     run(program, "remote", "add", volume, name, f"s3://bench/{name}", *access(engine), "--when",
         "always", "--object-size", f"{PART_MIB}M")
     command = [program, "ship", volume, name, "--now", "--wait"]
-    seconds, peak = timed(command)
-    idle, _ = timed(command)
+    seconds, peak = timed_with_peak(command)
+    idle, _ = timed_with_peak(command)
     run(program, "remote", "remove", volume, name)
     return seconds - idle, peak, idle
 
@@ -206,7 +173,7 @@ def get_speed(place, volume, engine, program, options):
     for _ in range(max(options.rounds, 1)):
         output.unlink(missing_ok=True)
         os.sync()
-        seconds, _ = timed([program, "replay", "s3://bench/ship0", "--at", "now", "--output",
+        seconds, _ = timed_with_peak([program, "replay", "s3://bench/ship0", "--at", "now", "--output",
                             output, *access(engine)])
         rates["logdisk"].append(total / seconds)
         for name, fetch in (("boto3", fetch_boto3), ("rclone", fetch_rclone)):

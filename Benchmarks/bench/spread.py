@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 
+from .children import timed_with_peak
 from .middle import median
 
 DEVICES = 3
@@ -96,13 +97,8 @@ def timed(*command):
 
 
 def peak_bytes(*command):
-    """The most memory that a command took, by wait4."""
-    process = os.posix_spawn(command[0], [str(word) for word in command], os.environ, file_actions=[
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
-    _, status, usage = os.wait4(process, 0)
-    if status != 0:
-        raise RuntimeError(f"{command[0]} ended with {os.waitstatus_to_exitcode(status)}")
-    return usage.ru_maxrss * 1024
+    """The most memory that a command took."""
+    return timed_with_peak([str(word) for word in command])[1] * 2**20
 
 
 def run_words(program, source, devices, name="set"):
