@@ -288,6 +288,7 @@ public final class ObjectClient: Sendable {
         if refusal.status == 501 || refusal.code == "NotImplemented" {
             return .refused("\(words): the store does not support what is needed")
         }
+        if refusal.isForeign { return .unreachable(words) }
         return (400...499).contains(answer.status)
             ? .rejected(ErrorReply(.failed, words)) : .unreachable(words)
     }

@@ -14,6 +14,8 @@ struct ObjectRefusal: Hashable, Sendable {
     /// The clock of the store, seconds since 1970-01-01 UTC.
     var storeSeconds: Int64?
     var retryAfterSeconds: Int64?
+    /// It says something that is not S3: a server of another kind, or HTTP where TLS is spoken.
+    var isForeign = false
 
     init(_ answer: WireAnswer) {
         status = answer.status
@@ -24,6 +26,8 @@ struct ObjectRefusal: Hashable, Sendable {
         if let error = XMLElement.read(answer.body), error.name == "Error" {
             code = String((error.text("Code") ?? "").prefix(80))
             message = String((error.text("Message") ?? "").prefix(300))
+        } else {
+            isForeign = (400...499).contains(status) && !answer.body.isEmpty
         }
     }
 
@@ -97,6 +101,7 @@ struct ObjectRefusal: Hashable, Sendable {
             return "the keys may not do this at \(place)"
                 + (code.isEmpty || code == "AccessDenied" ? "" : " (\(code))")
         default:
+            if isForeign { return "\(place) answers with status \(status), and not as S3 does" }
             let said = [code, message].filter { !$0.isEmpty }.joined(separator: ": ")
             return "\(place) answers with status \(status)" + (said.isEmpty ? "" : " (\(said))")
         }
