@@ -8,7 +8,8 @@
 /// Reads small files of secrets.
 package enum SecretFile {
     /// All bytes of a plain file of mode 0600 or narrower. `what` names the secret in messages:
-    /// "the token". Throws where it cannot be read, others may read it, or it has more than `bytesMax`.
+    /// "the token". Throws where it cannot be read, others may read it, or it has more than
+    /// `bytesMax`.
     package static func bytes(
         _ what: String, in path: String, bytesMax: Int
     ) throws(RemoteSetupError) -> [UInt8] {
