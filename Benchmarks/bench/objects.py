@@ -173,8 +173,9 @@ def get_speed(place, volume, engine, program, options):
     for _ in range(max(options.rounds, 1)):
         output.unlink(missing_ok=True)
         os.sync()
-        seconds, _ = timed_with_peak([program, "replay", "s3://bench/ship0", "--at", "now", "--output",
-                            output, *access(engine)])
+        seconds, _ = timed_with_peak([
+            program, "replay", "s3://bench/ship0", "--at", "now", "--output", output,
+            *access(engine)])
         rates["logdisk"].append(total / seconds)
         for name, fetch in (("boto3", fetch_boto3), ("rclone", fetch_rclone)):
             shutil.rmtree(folder, ignore_errors=True)

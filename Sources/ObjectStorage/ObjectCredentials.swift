@@ -57,7 +57,10 @@ public struct ObjectCredentials: Hashable, Sendable {
     private static func read(
         _ path: String, profile: String, isJSONAllowed: Bool
     ) throws(RemoteSetupError) -> ObjectCredentials {
-        let bytes = try SecretFile.bytes("the keys", in: path, bytesMax: bytesMax)
+        let bytes = try SecretFile.bytes("the keys", in: path, countMax: bytesMax + 1)
+        guard bytes.count <= bytesMax else {
+            throw RemoteSetupError("\(path) is too long for a file with keys")
+        }
         let text = String(decoding: bytes, as: UTF8.self)
         if isJSONAllowed, text.drop(while: { $0.isWhitespace }).first == "{" {
             return try json(text, path)

@@ -35,9 +35,9 @@ public struct RemoteAccess: Sendable {
 
     /// Reads a token: visible ASCII on the first line of `path`, a file of mode 0600 or narrower.
     public static func token(in path: String) throws(RemoteSetupError) -> String {
-        let bytes = try SecretFile.bytes("the token", in: path, bytesMax: 4095)
+        let bytes = try SecretFile.bytes("the token", in: path, countMax: 4096)
         let line = bytes.prefix { $0 != 0x0A && $0 != 0x0D }
-        guard !line.isEmpty, line.allSatisfy({ (0x21...0x7E) ~= $0 }) else {
+        guard !line.isEmpty, line.count < 4096, line.allSatisfy({ (0x21...0x7E) ~= $0 }) else {
             throw RemoteSetupError(
                 "there is no token in the first line of \(path)",
                 hint: "logdisk access create prints one")

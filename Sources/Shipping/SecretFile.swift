@@ -7,11 +7,11 @@
 
 /// Reads small files of secrets.
 package enum SecretFile {
-    /// All bytes of a plain file of mode 0600 or narrower. `what` names the secret in messages:
-    /// "the token". Throws where it cannot be read, others may read it, or it has more than
-    /// `bytesMax`.
+    /// The bytes of a plain file of mode 0600 or narrower, the first `countMax` at the most. `what`
+    /// names the secret in messages: "the token". Throws where it cannot be read or others may
+    /// read it.
     package static func bytes(
-        _ what: String, in path: String, bytesMax: Int
+        _ what: String, in path: String, countMax: Int
     ) throws(RemoteSetupError) -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw unreadable(what, path) }
@@ -24,7 +24,7 @@ package enum SecretFile {
             throw RemoteSetupError(
                 "others may read \(what) in \(path)", hint: "chmod 600 \(path)")
         }
-        var bytes = [UInt8](repeating: 0, count: bytesMax + 1)
+        var bytes = [UInt8](repeating: 0, count: countMax)
         var count = 0
         while count < bytes.count {
             let done = bytes.withUnsafeMutableBytes {
@@ -34,9 +34,6 @@ package enum SecretFile {
             guard done >= 0 else { throw unreadable(what, path) }
             guard done > 0 else { break }
             count += done
-        }
-        guard count <= bytesMax else {
-            throw RemoteSetupError("\(path) is too long for a file with \(what)")
         }
         return Array(bytes[..<count])
     }
